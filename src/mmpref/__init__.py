@@ -1,0 +1,1 @@
+"""Preference optimisation for multimodal language models: sample, train, score."""

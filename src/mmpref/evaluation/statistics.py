@@ -1,0 +1,139 @@
+"""Metrics as functions of column sums, and their bootstrap intervals."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmpref.errors import InputError
+from mmpref.randomness import generator
+
+Array = NDArray[np.float64]
+Sums = Mapping[str, Array]
+
+REPLICATES = 2000
+LEVEL = 0.95
+# Replicates are drawn in blocks so that 15,000 items need megabytes, not gigabytes.
+_BLOCK = 100
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number about a set of answers that follows from sums over them.
+
+    `compute` maps the sums of the verdict columns (arrays of one shape: the answers as they are,
+    or many resamples of them) to an array of that shape; where it is undefined (0/0) it is NaN.
+    """
+
+    compute: Callable[[Sums], Array]
+    better: Literal["lower", "higher"] | None
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval; NaN where the metric is undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio(numerator: Array, denominator: Array) -> Array:
+    """Return `numerator / denominator`, NaN where the denominator is 0."""
+    quotient = np.full(np.shape(denominator), np.nan)
+    np.divide(numerator, denominator, out=quotient, where=np.asarray(denominator) != 0)
+    return quotient
+
+
+def bootstrap(
+    tables: Sequence[pd.DataFrame],
+    metrics: Mapping[str, Metric],
+    seed: int,
+    run: str,
+    replicates: int = REPLICATES,
+) -> dict[str, Array]:
+    """Return each metric's value, then its bootstrap replicates; shape (1 + replicates,).
+
+    `tables` holds the verdicts of one run on one benchmark, one table per training seed; a value
+    is the mean over seeds. A replicate resamples, both with replacement, the items and the
+    seeds (the pigeonhole bootstrap; Owen 2007, "The pigeonhole bootstrap", Annals of Applied
+    Statistics 1:2):
+
+    - Items are drawn by image: questions about one image stand and fall together. The draw
+      depends on `seed` and the number of images alone, so every training seed and every run sees
+      the same items, and differences of replicates between two runs are paired differences.
+    - Of S seeds, S - 1 are drawn, for the variance of the mean of S draws would be too small by
+      (S - 1) / S (Rao and Wu 1988, "Resampling inference with complex survey data", JASA 83).
+      With one seed the interval says nothing about training noise.
+
+    Raises InputError when the tables are not about the same items in the same order.
+    """
+    check_same_items(tables, run)
+    columns = list(tables[0].select_dtypes("number").columns)
+    counts = np.stack([_by_image(table, columns) for table in tables])
+    sums = _resampled_sums(counts, generator(seed, "bootstrap", "items"), replicates)
+    weights = _seed_weights(
+        len(tables), generator(seed, "bootstrap", "seeds", run, len(tables)), replicates
+    )
+    by_column = {name: sums[:, :, index] for index, name in enumerate(columns)}
+    values = {}
+    for name, metric in metrics.items():
+        per_seed = metric.compute(by_column)
+        # A seed that was not drawn must not spoil the mean with its NaN (0 * NaN is NaN).
+        values[name] = np.where(weights > 0, weights * per_seed, 0.0).sum(0)
+    return values
+
+
+def estimate(values: Array) -> Estimate:
+    """Return the value and 95 % percentile interval of what `bootstrap` returns for a metric.
+
+    A difference of two runs' arrays is summed up the same way. Replicates in which the metric is
+    undefined are left out.
+    """
+    replicates = values[1:][~np.isnan(values[1:])]
+    if np.isnan(values[0]) or not replicates.size:
+        return Estimate(float(values[0]), np.nan, np.nan)
+    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(values[0]), float(low), float(high))
+
+
+def check_same_items(tables: Sequence[pd.DataFrame], what: str) -> None:
+    """Raise InputError when verdict tables are not about the same items in the same order."""
+    first = tables[0]
+    for table in tables[1:]:
+        if not first["id"].equals(table["id"]) or not first["image"].equals(table["image"]):
+            raise InputError(
+                f"{what}: scores are about different items ({len(first)} and {len(table)} of them);"
+                " score every run and seed on the same version of the benchmark"
+            )
+
+
+def _by_image(table: pd.DataFrame, columns: list[str]) -> Array:
+    """Return the column sums of each image, in order of first appearance: (images, columns)."""
+    sums = table.groupby("image", sort=False)[columns].sum()
+    return sums.to_numpy(np.float64)
+
+
+def _resampled_sums(counts: Array, draw: np.random.Generator, replicates: int) -> Array:
+    """Map (seeds, images, columns) to (seeds, 1 + replicates, columns); first the plain sums."""
+    images = counts.shape[1]
+    blocks = [counts.sum(1, keepdims=True)]
+    for start in range(0, replicates, _BLOCK):
+        size = min(_BLOCK, replicates - start)
+        drawn = draw.integers(images, size=(size, images)) + images * np.arange(size)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=size * images).reshape(size, images)
+        blocks.append(times.astype(np.float64) @ counts)
+    return np.concatenate(blocks, axis=1)
+
+
+def _seed_weights(seeds: int, draw: np.random.Generator, replicates: int) -> Array:
+    """Return the weight of each seed in each mean: (seeds, 1 + replicates), columns sum to 1."""
+    weights = np.full((seeds, 1 + replicates), 1 / seeds)
+    if seeds > 1:
+        times = draw.multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=replicates)
+        weights[:, 1:] = times.T / (seeds - 1)
+    return weights

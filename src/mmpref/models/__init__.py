@@ -1,0 +1,3 @@
+from mmpref.models.vlm import Prompt, VisionLanguageModel
+
+__all__ = ["Prompt", "VisionLanguageModel"]

@@ -1,0 +1,300 @@
+"""Figures as SVG that is equal for equal input and follows the text colour of a page."""
+
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from mmpref.errors import InputError
+
+# Okabe and Ito's colours, that people with any colour vision tell apart; grey first, for the
+# model that the others start from. Their yellow is left out: it is too faint on white.
+PALETTE = ("#7a7a7a", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+# Stands for the colour of text while matplotlib draws; in the SVG it becomes `currentColor`.
+_INK = "#010203"
+# The keys' type is a list of all settings that matplotlib has; hence Any.
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _INK,
+    "grid.alpha": 0.12,
+    "legend.frameon": False,
+}
+# Curves are means over this share of a run's steps.
+_SMOOTHING = 1 / 30
+
+_CURVES = (
+    ("Loss", {"loss": "-"}),
+    ("Reward margin", {"rewards/margin": "-"}),
+    ("Reward accuracy", {"rewards/accuracy": "-"}),
+    ("Log-probability (dashed: rejected)", {"logps/chosen": "-", "logps/rejected": "--"}),
+)
+
+
+def palette(runs: Sequence[str], colours: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a colour for each run: the one in `colours`, or the next of PALETTE still free."""
+    given = colours or {}
+    taken = {given[run].lower() for run in runs if run in given}
+    free = [colour for colour in PALETTE if colour not in taken] or list(PALETTE)
+    rest = [run for run in runs if run not in given]
+    chosen = {run: free[index % len(free)] for index, run in enumerate(rest)}
+    return {run: given.get(run) or chosen[run] for run in runs}
+
+
+def read_metrics(path: str | Path) -> pd.DataFrame:
+    """Return a run's training metrics, one row per optimiser step, indexed by step.
+
+    Raises InputError naming the line that is no JSON object with a step.
+    """
+    rows = []
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                rows.append(json.loads(line))
+                rows[-1]["step"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    f"{path}: line {number}: no JSON object with a step ({error}); train again"
+                ) from None
+    if not rows:
+        raise InputError(f"{path}: no optimiser step in it; train again")
+    # A run that was continued may have logged its last steps twice; the later ones count.
+    return pd.DataFrame(rows).drop_duplicates("step", keep="last").set_index("step").sort_index()
+
+
+def training_curves(
+    runs: Mapping[str, Sequence[pd.DataFrame]],
+    colours: Mapping[str, str],
+    labels: Mapping[str, str],
+) -> Figure:
+    """Return loss, reward margin, accuracy and log-probabilities over the steps of each run.
+
+    `runs` holds what `read_metrics` returns for each seed. A line is the mean over seeds of
+    running means over 1/30 of the steps, the band around it the range of the seeds.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 5.6), layout="constrained")
+        for axes, (title, styles) in zip(figure.subplots(2, 2).flat, _CURVES, strict=True):
+            for run, seeds in runs.items():
+                for column, style in styles.items():
+                    _curve(axes, seeds, column, style, colours[run])
+            axes.set_title(title)
+            axes.set_xlabel("optimiser step")
+            axes.margins(x=0.01)
+        _legend(figure, list(runs), colours, labels, markers=False)
+    return figure
+
+
+def hallucination_vs_cover(
+    main: pd.DataFrame,
+    benchmark: str,
+    colours: Mapping[str, str],
+    labels: Mapping[str, str],
+) -> Figure:
+    """Return CHAIRs and CHAIRi against Cover, a point with both intervals for each run.
+
+    `main` is the main table. Raises InputError when it lacks these metrics for `benchmark`.
+    """
+    rows = main[main["benchmark"] == benchmark]
+    wide = rows.pivot(index="run", columns="metric", values=["mean", "low", "high"])
+    runs = list(dict.fromkeys(rows["run"]))
+    missing = {"CHAIRs", "CHAIRi", "Cover"} - set(rows["metric"])
+    if missing:
+        raise InputError(
+            f"table.metrics.{benchmark}: the figure of hallucination against cover needs "
+            f"{', '.join(sorted(missing))}"
+        )
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 4.2), layout="constrained")
+        for axes, metric in zip(figure.subplots(1, 2), ("CHAIRs", "CHAIRi"), strict=True):
+            for index, run in enumerate(runs):
+                cover, rate = (_point(wide.loc[run], name) for name in ("Cover", metric))
+                axes.errorbar(
+                    *(cover[0], rate[0]),
+                    xerr=cover[1],
+                    yerr=rate[1],
+                    fmt=MARKERS[index % len(MARKERS)],
+                    color=colours[run],
+                    markersize=7,
+                    capsize=3,
+                )
+            axes.set_title(f"{metric} against Cover")
+            axes.set_xlabel("Cover (more is better)")
+            axes.set_ylabel(f"{metric} (less is better)")
+            axes.margins(0.12)
+            axes.annotate(
+                "better",
+                (0.98, 0.03),
+                (0.86, 0.13),
+                xycoords="axes fraction",
+                textcoords="axes fraction",
+                ha="center",
+                alpha=0.6,
+                arrowprops={"arrowstyle": "->", "color": _INK, "alpha": 0.6},
+            )
+        _legend(figure, runs, colours, labels, markers=True)
+    return figure
+
+
+def sampling_statistics(statistics: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Return how BDHS found its rejected answers, for each named set of preferences.
+
+    `statistics` holds the content of `statistics.json`: iterations until an answer diverged,
+    similarity of the rejected answer to the chosen one, both as shares of the pairs, and, where
+    it is known, the mean number of hallucinated objects in a chosen and in a rejected answer.
+    """
+    known = {
+        name: entry["hallucinated_per_answer"]
+        for name, entry in statistics.items()
+        if entry.get("hallucinated_per_answer")
+    }
+    names = list(statistics)
+    colours = {name: PALETTE[1 + index % (len(PALETTE) - 1)] for index, name in enumerate(names)}
+    with matplotlib.rc_context(_STYLE):
+        panels = 3 if known else 2
+        figure = Figure(figsize=(3 * panels + 1, 3.4), layout="constrained")
+        iterations, similarity, *hallucination = figure.subplots(1, panels)
+        for index, (name, entry) in enumerate(statistics.items()):
+            place, pairs = (index, len(names), colours[name]), max(entry["pairs"], 1)
+            by_iteration = sorted((int(key), count) for key, count in entry["iterations"].items())
+            _bars(iterations, {key: count / pairs for key, count in by_iteration}, *place)
+            _histogram(similarity, entry["similarity"], colours[name], fill=len(names) == 1)
+            for axes in hallucination:
+                if name in known:
+                    _bars(axes, {key: known[name][key] for key in ("chosen", "rejected")}, *place)
+        free = ", ".join(
+            f"{entry['free'] / max(entry['pairs'], 1):.0%} free" for entry in statistics.values()
+        )
+        iterations.set(title="Iterations", xlabel=f"iterations to divergence ({free})")
+        iterations.set_ylabel("share of pairs")
+        similarity.set(title="Similarity", xlabel="similarity of rejected to chosen")
+        for axes in hallucination:
+            axes.set(title="Hallucination", xlabel="hallucinated objects per answer")
+        if len(names) > 1:
+            _legend(figure, names, colours, {}, markers=False)
+    return figure
+
+
+def svg(figure: Figure) -> str:
+    """Return a figure as an SVG element: equal figures give equal text, without date or version.
+
+    Text stays text, in the font and colour of the page around it.
+    """
+    file = io.StringIO()
+    # The salt makes the ids of clip paths and markers equal from run to run.
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "mmpref"}):
+        figure.savefig(
+            file,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
+    text = file.getvalue()
+    element = text[text.index("<svg") :].replace(_INK, "currentColor")
+    # Its only content would be addresses of vocabularies that nobody reads.
+    return re.sub(r"\s*<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
+
+
+def _curve(axes: Axes, seeds: Sequence[pd.DataFrame], column: str, style: str, colour: str) -> None:
+    logged = [seed[column].dropna() for seed in seeds if column in seed]
+    if not logged:
+        return
+    smooth = pd.concat(
+        [
+            values.rolling(max(1, round(len(values) * _SMOOTHING)), min_periods=1).mean()
+            for values in logged
+        ],
+        axis=1,
+        join="inner",
+    )
+    axes.plot(smooth.index, smooth.mean(axis=1), style, color=colour, linewidth=1.6)
+    if len(logged) > 1:
+        axes.fill_between(
+            smooth.index,
+            smooth.min(axis=1),
+            smooth.max(axis=1),
+            color=colour,
+            alpha=0.18,
+            linewidth=0,
+        )
+
+
+def _point(row: pd.Series, metric: str) -> tuple[float, list[list[float]]]:
+    """Return a mean and its distances to both ends of the interval, as `errorbar` wants them."""
+    mean, low, high = (float(row[part, metric]) for part in ("mean", "low", "high"))
+    # The mean over seeds may lie outside of a percentile interval by a rounding error.
+    return mean, [[max(mean - low, 0.0)], [max(high - mean, 0.0)]]
+
+
+def _bars(axes: Axes, heights: Mapping[Any, float], index: int, groups: int, colour: str) -> None:
+    """Draw a bar for each key; those of the `groups` sets of bars stand side by side."""
+    width = 0.8 / groups
+    # Keys that are numbers stand where they belong, others one after the other.
+    numbers = all(isinstance(key, int) for key in heights)
+    places = np.array(list(heights) if numbers else range(len(heights)), float)
+    axes.bar(
+        places + (index - (groups - 1) / 2) * width, list(heights.values()), width, color=colour
+    )
+    axes.grid(axis="x", visible=False)
+    if numbers:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
+        axes.set_xticks(range(len(heights)), list(heights))
+
+
+def _histogram(axes: Axes, bins: Mapping[str, Sequence[float]], colour: str, fill: bool) -> None:
+    """Draw counts between edges as shares, without the empty bins at both ends."""
+    counts = np.asarray(bins["counts"], float)
+    filled = np.flatnonzero(counts)
+    if not filled.size:
+        return
+    first, last = filled[0], filled[-1] + 1
+    shares = counts[first:last] / counts.sum()
+    axes.stairs(shares, bins["edges"][first : last + 1], color=colour, fill=fill, linewidth=1.5)
+
+
+def _legend(
+    figure: Figure,
+    runs: Iterable[str],
+    colours: Mapping[str, str],
+    labels: Mapping[str, str],
+    markers: bool,
+) -> None:
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=colours[run],
+            marker=MARKERS[index % len(MARKERS)] if markers else None,
+            linestyle="none" if markers else "-",
+            linewidth=3,
+            label=labels.get(run, run),
+        )
+        for index, run in enumerate(runs)
+    ]
+    figure.legend(handles=handles, loc="outside upper left", ncols=max(len(handles), 1))

@@ -1,0 +1,180 @@
+"""The main table and the paired differences, from scores of runs, seeds and benchmarks."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mmpref.errors import InputError
+from mmpref.evaluation.scores import Scores, read_scores
+from mmpref.evaluation.statistics import Metric, bootstrap, check_same_items, estimate
+
+MAIN_COLUMNS = ["run", "benchmark", "metric", "mean", "low", "high", "seeds", "items"]
+DIFFERENCE_COLUMNS = ["run", "benchmark", "metric", "difference", "low", "high"]
+
+Results = dict[str, dict[str, list[Scores]]]
+"""By benchmark, then by run: the scores of each training seed."""
+
+
+@dataclass(frozen=True)
+class ScoreFile:
+    """The verdicts of one run and training seed on one benchmark (`write_scores`' Parquet)."""
+
+    run: str
+    seed: int
+    benchmark: str
+    path: str | Path
+
+
+@dataclass(frozen=True)
+class Tables:
+    """`main` has the columns MAIN_COLUMNS, `differences` DIFFERENCE_COLUMNS; NaN is undefined."""
+
+    main: pd.DataFrame
+    differences: pd.DataFrame
+
+
+def score_file(path: str | Path) -> ScoreFile:
+    """Return the file of verdicts at `.../RUN/seedS/BENCHMARK.parquet`.
+
+    Raises InputError when the path does not end like that.
+    """
+    found = re.fullmatch(r"(?:.*/)?([^/]+)/seed(\d+)/([^/]+)\.parquet", Path(path).as_posix())
+    if not found:
+        raise InputError(f"{path}: scores are called RUN/seedS/BENCHMARK.parquet; rename the file")
+    return ScoreFile(found[1], int(found[2]), found[3], path)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Return a table of `Tables` from its CSV file; a run called `null` or `007` stays that."""
+    names = {"run": str, "benchmark": str, "metric": str}
+    table = pd.read_csv(path, dtype=names, keep_default_na=False)
+    numbers = [column for column in table if column not in names]
+    table[numbers] = table[numbers].apply(pd.to_numeric)
+    return table
+
+
+def read_results(files: Iterable[ScoreFile]) -> Results:
+    """Return the scores in the order of `files`.
+
+    Raises InputError when a file is none of scores, or the runs of a benchmark were scored on
+    different items.
+    """
+    results: Results = {}
+    for file in files:
+        runs = results.setdefault(file.benchmark, {})
+        runs.setdefault(file.run, []).append(read_scores(file.path))
+    for benchmark, runs in results.items():
+        check_same_items([scores.table for run in runs.values() for scores in run], benchmark)
+    return results
+
+
+def summarise(
+    results: Results, base: str, seed: int, metrics: Mapping[str, Sequence[str]] | None = None
+) -> Tables:
+    """Return the means over seeds, and the differences of every other run to `base`.
+
+    Intervals are those of `bootstrap`; differences are paired, on the same items. A benchmark that
+    `base` was not scored on has no differences. `seed` is the study's, for the draws; `metrics`
+    restricts and orders the metrics of the benchmarks it names. Raises InputError when it names a
+    metric that a benchmark has not.
+    """
+    main, differences = [], []
+    for benchmark, runs in results.items():
+        wanted = _wanted(runs, benchmark, (metrics or {}).get(benchmark))
+        values = {
+            run: bootstrap([one.table for one in scores], wanted, seed, run)
+            for run, scores in runs.items()
+        }
+        for run, scores in runs.items():
+            for metric in wanted:
+                mean = estimate(values[run][metric])
+                sizes = (len(scores), len(scores[0].table))
+                main.append((run, benchmark, metric, mean.value, mean.low, mean.high, *sizes))
+                if base in runs and run != base:
+                    found = estimate(values[run][metric] - values[base][metric])
+                    differences.append((run, benchmark, metric, found.value, found.low, found.high))
+    return Tables(
+        pd.DataFrame(main, columns=MAIN_COLUMNS),
+        pd.DataFrame(differences, columns=DIFFERENCE_COLUMNS),
+    )
+
+
+def markdown(tables: Tables, base: str, labels: Mapping[str, str] | None = None) -> str:
+    """Return both tables as Markdown: a row per run, a column per metric, a table per benchmark.
+
+    `labels` are the names to print for runs; a run without one is printed as it is called.
+    """
+    labels = labels or {}
+    parts = []
+    for benchmark, rows in tables.main.groupby("benchmark", sort=False):
+        items = rows["items"].iloc[0]
+        parts.append(
+            f"## {benchmark}\n\nMean over seeds [95 % interval over items and seeds], "
+            f"{items} items.\n\n" + _grid(rows, "mean", labels, ["seeds"])
+        )
+        differences = tables.differences[tables.differences["benchmark"] == benchmark]
+        if len(differences):
+            parts.append(
+                f"Difference to {labels.get(base, base)} on the same items [95 % interval].\n\n"
+                + _grid(differences, "difference", labels, [])
+            )
+    return "\n\n".join(parts) + "\n"
+
+
+def number(value: float, signed: bool = False) -> str:
+    """Return a metric's value as text: two decimals, one from 10 on, a dash for NaN.
+
+    A `signed` number has its plus, but what rounds to zero has no sign.
+    """
+    if math.isnan(value):
+        return "–"
+    text = f"{value:{'+' if signed else ''}.{1 if abs(value) >= 10 else 2}f}"
+    return text.lstrip("+-") if float(text) == 0 else text
+
+
+def interval(low: float, high: float, signed: bool = False) -> str:
+    """Return an interval as text, `[0.48, 0.56]`."""
+    return f"[{number(low, signed)}, {number(high, signed)}]"
+
+
+def _wanted(
+    runs: Mapping[str, list[Scores]], benchmark: str, names: Sequence[str] | None
+) -> Mapping[str, Metric]:
+    known = next(iter(runs.values()))[0].metrics
+    if names is None:
+        return known
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(
+            f"table.metrics.{benchmark}: no metric {', '.join(unknown)}; "
+            f"there are {', '.join(known)}"
+        )
+    return {name: known[name] for name in names}
+
+
+def _grid(rows: pd.DataFrame, value: str, labels: Mapping[str, str], extra: list[str]) -> str:
+    """Return a Markdown table with a row per run and a column per metric and `extra` column."""
+    metrics = list(dict.fromkeys(rows["metric"]))
+    header = ["run", *metrics, *extra]
+    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    for run, cells in rows.groupby("run", sort=False):
+        by_metric = cells.set_index("metric")
+        lines.append(
+            [
+                labels.get(str(run), str(run)).replace("|", r"\|"),
+                *(_cell(by_metric.loc[metric], value) for metric in metrics),
+                *(str(cells[name].iloc[0]) for name in extra),
+            ]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(row: pd.Series, value: str) -> str:
+    signed = value == "difference"
+    if math.isnan(row[value]):
+        return number(row[value])
+    return f"{number(row[value], signed)} {interval(row['low'], row['high'], signed)}"

@@ -1,0 +1,213 @@
+"""Bias-driven hallucination sampling: rejected answers that a model makes up without looking.
+
+Attention variant of Algorithm 1 in arXiv 2407.02477. Nearly all image tokens are hidden, every
+sentence of the chosen answer is cut at a random word, and the model completes each from the true
+text before it. An answer that means the same as the chosen one is drawn anew, with another mask and
+other cuts; the last try has no guidance by the chosen answer and counts whatever it says.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmpref.errors import InputError
+from mmpref.models import VisionLanguageModel
+from mmpref.preferences import Candidate, Pair, open_image
+from mmpref.progress import track
+from mmpref.randomness import generator
+from mmpref.sampling.decoding import Completion, Request, Sampler
+from mmpref.sampling.masking import visible_tokens
+from mmpref.sampling.shards import Journal, fingerprint, model_fingerprint, shard_of
+from mmpref.sampling.similarity import Similarity
+from mmpref.sampling.splitting import Opening, split
+from mmpref.study import Bdhs
+
+Attempt = dict[str, Any]
+"""One try to sample a pair's rejected answer, as JSON holds it: see `attempt`."""
+
+
+def sample_shard(
+    vlm: VisionLanguageModel,
+    similarity: Similarity,
+    pairs: Sequence[Pair],
+    settings: Bdhs,
+    seed: int,
+    journal: Path,
+    shard: int = 0,
+    shards: int = 1,
+) -> list[Pair]:
+    """Return every `shards`-th pair from `shard` on, with a sampled rejected answer.
+
+    What was sampled, and how, is in `meta["bdhs"]`: the fields of `attempt` but for the text. The
+    rejected answer may be empty or equal the chosen one; `candidates` has such pairs sorted out.
+
+    Batches that are done are kept in the file `journal`, with which an interrupted call goes on.
+    The caller removes it once the result is stored. In float32, equal seeds give equal answers
+    whatever the batch size, the number of shards or interruptions.
+
+    Raises:
+        InputError: a pair's prompt or chosen answer contains the model's image placeholder.
+    """
+    pairs = shard_of(pairs, shard, shards)
+    # Neither changes a result.
+    what = settings.model_dump(exclude={"batch_size", "shards"})
+    key = fingerprint(what, seed, model_fingerprint(vlm), [_content(pair) for pair in pairs])
+    sampler = Sampler(vlm, settings.temperature, settings.top_p)
+    last: dict[str, Attempt] = {}
+    with Journal(journal, key) as done:
+        for row in done.rows:
+            last[row["id"]] = row
+        for iteration in range(1, settings.iterations + 1):
+            open_pairs = [
+                pair
+                for pair in pairs
+                if pair.id not in last
+                or (not last[pair.id]["accepted"] and last[pair.id]["iteration"] < iteration)
+            ]
+            batches = [
+                open_pairs[first : first + settings.batch_size]
+                for first in range(0, len(open_pairs), settings.batch_size)
+            ]
+            what_runs = f"BDHS iteration {iteration}, {len(open_pairs)} answers in batches"
+            for batch in track(batches, what_runs, total=len(batches)) if batches else ():
+                rows = attempt(sampler, similarity, batch, settings, seed, iteration)
+                done.append(rows)
+                last.update((row["id"], row) for row in rows)
+    return [_with_rejected(pair, last[pair.id]) for pair in pairs]
+
+
+def attempt(
+    sampler: Sampler,
+    similarity: Similarity,
+    pairs: Sequence[Pair],
+    settings: Bdhs,
+    seed: int,
+    iteration: int,
+) -> list[Attempt]:
+    """Try once to sample a rejected answer for each pair.
+
+    Fields of an attempt:
+
+    - `id`, `iteration` (from 1), `text`, `similarity` to the chosen answer;
+    - `accepted`: whether the sampling of this pair ends here;
+    - `free`: sampled without guidance, which is so in the last of several iterations;
+    - `visible`, `image_tokens`: how many image tokens the model saw, of how many; the mask is
+      `visible_tokens(prompt, mask_ratio, generator(seed, "bdhs-mask", id, iteration))`;
+    - `unfinished`: whether a completion ran into the limit of tokens, which is `max_new_tokens`
+      for a sentence, and that plus twice the length of the chosen answer for a free answer;
+    - `sentences`: for each its `kept` first part, its `completed` second part and whether its yes
+      or no was `swapped`; empty for a free answer.
+    """
+    vlm = sampler.vlm
+    free = iteration == settings.iterations > 1
+    prompts, visible = [], []
+    openings: list[list[Opening]] = []
+    requests: list[list[Request]] = []
+    for pair in pairs:
+        try:
+            prompt = vlm.encode_prompt(pair.prompt, [open_image(data) for data in pair.images])
+            length = len(vlm.encode_answer(pair.chosen))
+        except InputError as error:
+            raise InputError(f"pair {pair.id}: {error}") from error
+        prompts.append(prompt)
+        mask_draws = generator(seed, "bdhs-mask", pair.id, iteration)
+        visible.append(visible_tokens(prompt, settings.mask_ratio, mask_draws))
+        draws = _uniforms(seed, pair.id, iteration)
+        if free:
+            openings.append([])
+            requests.append([Request([], draws(0, 2 * length + settings.max_new_tokens))])
+        else:
+            split_draws = generator(seed, "bdhs-split", pair.id, iteration)
+            openings.append(split(vlm.tokenizer, pair.chosen, split_draws))
+            requests.append(
+                [
+                    Request(opening.context, draws(k, settings.max_new_tokens), opening.begin)
+                    for k, opening in enumerate(openings[-1])
+                ]
+            )
+    completions = sampler.complete(prompts, visible, requests)
+    texts = [
+        row[0].text if free else _joined(kept, row)
+        for kept, row in zip(openings, completions, strict=True)
+    ]
+    scores = similarity(texts, [pair.chosen for pair in pairs])
+    return [
+        {
+            "id": pair.id,
+            "iteration": iteration,
+            "text": text,
+            "similarity": score,
+            "accepted": iteration == settings.iterations
+            or (score < settings.similarity_threshold and _differs(text, pair.chosen)),
+            "free": free,
+            "visible": int(shown[prompt.is_image].sum()),
+            "image_tokens": int(prompt.is_image.sum()),
+            "unfinished": any(completion.end == "limit" for completion in row),
+            "sentences": [
+                {"kept": opening.text, "completed": completion.text, "swapped": opening.swapped}
+                for opening, completion in zip(kept, row, strict=False)
+            ],
+        }
+        for pair, prompt, shown, text, score, kept, row in zip(
+            pairs, prompts, visible, texts, scores, openings, completions, strict=True
+        )
+    ]
+
+
+def candidates(pairs: Sequence[Pair], file: str) -> Iterator[Candidate]:
+    """Yield sampled pairs for `preferences.write_valid_pairs`, which quarantines the unusable ones.
+
+    Those are the ones whose rejected answer is empty or the same as the chosen one. `file` names in
+    the quarantine where the pairs come from.
+    """
+    for row, pair in enumerate(pairs, 1):
+        yield Candidate(
+            file=file,
+            row=row,
+            id=pair.id,
+            images=pair.images,
+            prompt=pair.prompt,
+            chosen=pair.chosen,
+            rejected=pair.rejected,
+            source=pair.source,
+            meta=pair.meta,
+        )
+
+
+def _uniforms(seed: int, pair_id: str, iteration: int) -> Callable[[int, int], Any]:
+    def draws(sentence: int, count: int) -> Any:
+        return generator(seed, "bdhs-sample", pair_id, iteration, sentence).random(count)
+
+    return draws
+
+
+def _joined(openings: Sequence[Opening], completions: Sequence[Completion]) -> str:
+    """Return the whole answer; between sentences stands what stood there in the chosen answer."""
+    parts = []
+    for opening, completion in zip(openings, completions, strict=True):
+        # What completes nothing is a whole sentence: the space before it is there already.
+        completed = completion.text if opening.text else completion.text.lstrip()
+        parts.append(opening.before + opening.text + completed)
+    return "".join(parts).strip()
+
+
+def _differs(text: str, chosen: str) -> bool:
+    """Return whether a text can stand as rejected answer beside the chosen one."""
+    return bool(text) and text.split() != chosen.split()
+
+
+def _with_rejected(pair: Pair, row: Attempt) -> Pair:
+    record = {name: value for name, value in row.items() if name not in ("id", "text", "accepted")}
+    return Pair(
+        id=pair.id,
+        images=pair.images,
+        prompt=pair.prompt,
+        chosen=pair.chosen,
+        rejected=row["text"],
+        source=pair.source,
+        meta={**pair.meta, "bdhs": record},
+    )
+
+
+def _content(pair: Pair) -> list[Any]:
+    return [pair.id, [fingerprint(image) for image in pair.images], pair.prompt, pair.chosen]

@@ -1,0 +1,90 @@
+"""The processes of a training: who am I, how many are we, and talking to each other."""
+
+import os
+import socket
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together, as one of them sees it."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @classmethod
+    def start(cls) -> "Processes":
+        """Join the processes that `mmpref.training.launch` started, or stand alone without it.
+
+        DeepSpeed has to be initialised before anything else of it is used: under ZeRO-3 even
+        before the model is loaded.
+        """
+        if "RANK" not in os.environ:
+            alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+            os.environ.update(alone, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
+        device = torch.device("cpu")
+        if torch.cuda.is_available():
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        else:
+            os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        # Of PyTorch about what DeepSpeed and accelerate call.
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        import deepspeed
+        import deepspeed.ops
+
+        if device.type == "cpu":
+            # Otherwise DeepSpeed compiles a collective through shared memory at its first start,
+            # a minute for what gloo does as well.
+            deepspeed.ops.__compatible_ops__ = {}  # type: ignore[attr-defined]
+        deepspeed.logger.setLevel("ERROR")
+        deepspeed.init_distributed()
+        return cls(distributed.get_rank(), distributed.get_world_size(), device)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def gather(self, row: Tensor) -> Tensor:
+        """Return the rows of all processes, as a table."""
+        if self.count == 1:
+            return row[None]
+        rows = [torch.empty_like(row) for _ in range(self.count)]
+        distributed.all_gather(rows, row)
+        return torch.stack(rows)
+
+    def gather_objects(self, mine: T) -> list[T]:
+        """Return what every process gives, by rank."""
+        if self.count == 1:
+            return [mine]
+        everyones: list[T] = [mine] * self.count
+        distributed.all_gather_object(everyones, mine)
+        return everyones
+
+    def from_first(self, compute: Callable[[], T]) -> T:
+        """Return what the first process computes; the others wait for it."""
+        box = [compute() if self.is_first else None]
+        if self.count > 1:
+            distributed.broadcast_object_list(box)
+        return box[0]  # type: ignore[return-value]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

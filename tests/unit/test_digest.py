@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from mmpref.digest import _code, _tree, digest
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    files = {
+        "script.py": "from mmpref.a import thing\nfrom mmpref.study import Run\nprint(thing)\n",
+        "src/mmpref/__init__.py": "",
+        "src/mmpref/a.py": "import mmpref.deep.b\nthing = 1\n",
+        "src/mmpref/deep/__init__.py": "",
+        "src/mmpref/deep/b.py": '"""Doc."""\n\n\ndef f():\n    """Doc."""\n    return 2\n',
+        "src/mmpref/deep/words.txt": "cup",
+        "src/mmpref/other.py": "x = 1\n",
+        "src/mmpref/study.py": "class Run: pass\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def digest_of(tree):
+    _tree.cache_clear()
+    _code.cache_clear()
+    return digest(tree / "script.py", tree / "src")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("script.py", "from mmpref.a import thing\nprint(thing, thing)\n"),
+        ("src/mmpref/a.py", "import mmpref.deep.b\nthing = 2\n"),
+        ("src/mmpref/deep/b.py", "def f():\n    return 3\n"),
+        ("src/mmpref/deep/__init__.py", "y = 1\n"),
+        ("src/mmpref/deep/words.txt", "cup\nbowl"),
+    ],
+)
+def test_code_that_is_used_changes_it(tree, file, text):
+    before = digest_of(tree)
+    (tree / file).write_text(text)
+    assert digest_of(tree) != before
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("src/mmpref/other.py", "x = 2\n"),
+        ("src/mmpref/study.py", "class Run:\n    option = 1\n"),
+        ("src/mmpref/a.py", "# why\nimport mmpref.deep.b\n\nthing = 1\n"),
+        ("src/mmpref/deep/b.py", 'def f():\n    """Other words."""\n    return 2\n'),
+    ],
+)
+def test_other_modules_comments_and_docstrings_do_not(tree, file, text):
+    before = digest_of(tree)
+    (tree / file).write_text(text)
+    assert digest_of(tree) == before

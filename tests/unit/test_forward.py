@@ -1,0 +1,173 @@
+import math
+
+import peft
+import pytest
+import torch
+
+from mmpref.errors import InputError
+from mmpref.models import VisionLanguageModel
+from mmpref.objectives import DPO, MDPO
+from mmpref.training.forward import Example, log_probabilities
+
+VIEWS = ("chosen", "rejected", "chosen_degraded_image")
+SIZES = [(24, 18), (12, 40), (33, 16)]
+
+
+def examples(vlm, picture, without_image=False):
+    texts = [
+        ("What?", "A cup.", "A red cup and an oven on the table."),
+        ("Describe the image.", "It is a street, there is a bus here.", "No."),
+        ("Is there a cat?", "Yes.", "No, there is no cat."),
+    ]
+    made = []
+    for i, (question, chosen, rejected) in enumerate(texts):
+        pictures = [] if without_image and i == 1 else [picture(i, SIZES[i])]
+        degraded = [picture(100 + i, SIZES[i]) for _ in pictures]
+        made.append(
+            Example(
+                id=str(i),
+                prompts={
+                    "original": vlm.encode_prompt(question, pictures),
+                    "degraded": vlm.encode_prompt(question, degraded),
+                },
+                answers={
+                    "chosen": vlm.encode_answer(chosen),
+                    "rejected": vlm.encode_answer(rejected),
+                },
+            )
+        )
+    return made
+
+
+def plain_log_probability(vlm, prompt, answer):
+    """One sequence, the model's own forward, logits everywhere."""
+    input_ids = torch.cat([prompt.input_ids, answer])[None]
+    logits = vlm.model(
+        input_ids=input_ids, attention_mask=torch.ones_like(input_ids), **prompt.pixels
+    ).logits[0]
+    logps = logits[len(prompt) - 1 : -1].log_softmax(-1)
+    return logps.gather(1, answer[:, None]).sum()
+
+
+def plain(vlm, batch, views):
+    table = {}
+    for view in views:
+        image = "degraded" if "degraded" in view else "original"
+        table[view] = torch.stack(
+            [
+                plain_log_probability(vlm, e.prompts[image], e.answers[view.split("_")[0]])
+                for e in batch
+            ]
+        )
+    return table
+
+
+def with_lora(vlm):
+    torch.manual_seed(3)
+    config = peft.LoraConfig(r=4, target_modules=r".*language_model.*proj", init_lora_weights=False)
+    peft.get_peft_model(vlm.model, config)
+    return vlm
+
+
+def gradients(vlm):
+    found = {
+        name: parameter.grad.clone()
+        for name, parameter in vlm.model.named_parameters()
+        if parameter.grad is not None
+    }
+    vlm.model.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_loss_and_gradients_are_those_of_one_sequence_per_view(vlm, picture, checkpointing):
+    batch = examples(vlm, picture)
+    with_lora(vlm)
+    reference = {view: torch.tensor([-30.0, -50.0, -20.0]) for view in VIEWS}
+
+    expected = MDPO()(plain(vlm, batch, VIEWS), reference).losses.mean()
+    expected.backward()
+    expected_gradients = gradients(vlm)
+
+    if checkpointing:
+        vlm.model.gradient_checkpointing_enable({"use_reentrant": False})
+        vlm.model.train()
+    loss = MDPO()(log_probabilities(vlm, batch, VIEWS), reference).losses.mean()
+    loss.backward()
+    found = gradients(vlm)
+
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert len(found) == 2 * 7 * 2  # LoRA A and B, seven linear layers, two blocks
+    for name, gradient in expected_gradients.items():
+        assert torch.linalg.norm(found[name] - gradient) <= 1e-4 * torch.linalg.norm(gradient), name
+
+
+def test_a_batch_equals_its_examples(vlm, picture):
+    batch = examples(vlm, picture, without_image=True)
+    with torch.no_grad():
+        together = log_probabilities(vlm, batch, VIEWS)
+        alone = [log_probabilities(vlm, [example], VIEWS) for example in batch]
+    for view in VIEWS:
+        expected = torch.cat([table[view] for table in alone])
+        torch.testing.assert_close(together[view], expected, rtol=1e-5, atol=1e-4)
+
+
+def test_an_answer_does_not_see_the_other_answer(llava, picture):
+    batch = examples(llava, picture)
+    with torch.no_grad():
+        before = log_probabilities(llava, batch, VIEWS)["rejected"]
+        for example in batch:
+            example.answers["chosen"] = llava.encode_answer("Something else altogether.")
+        after = log_probabilities(llava, batch, VIEWS)["rejected"]
+    torch.testing.assert_close(before, after, rtol=1e-5, atol=1e-4)
+
+
+def test_losses_at_initialisation(llava, picture):
+    batch = examples(llava, picture)
+    with torch.no_grad():
+        policy = log_probabilities(llava, batch, VIEWS)
+    assert DPO()(policy, policy).losses.tolist() == pytest.approx([math.log(2)] * 3)
+    assert MDPO()(policy, policy).losses.tolist() == pytest.approx([3 * math.log(2)] * 3)
+
+
+def test_images_are_encoded_once(llava, picture, monkeypatch):
+    encoded = []
+    features = llava.model.get_image_features
+
+    def count(pixel_values, **options):
+        encoded.append(len(pixel_values))
+        return features(pixel_values, **options)
+
+    monkeypatch.setattr(llava.model, "get_image_features", count)
+    log_probabilities(llava, examples(llava, picture), VIEWS)
+    assert sum(encoded) == 6  # three originals, three degraded
+
+
+def test_placeholder_in_text_is_refused(llava, picture):
+    with pytest.raises(InputError, match="<image>"):
+        llava.encode_prompt("<image>\nWhat?", [picture(0)])
+    with pytest.raises(InputError, match="<image>"):
+        llava.encode_answer("An <image> of a cat.")
+
+
+def test_special_tokens_are_never_sampled(llava):
+    tokenizer = llava.tokenizer
+    unsampled = set(llava.unsampled_token_ids.tolist())
+    assert unsampled == {
+        tokenizer.convert_tokens_to_ids(token) for token in ("<bos>", "<pad>", "<image>")
+    }
+
+
+def test_load_names_a_folder_without_a_model(tmp_path):
+    with pytest.raises(InputError, match="no model here"):
+        VisionLanguageModel.load(tmp_path)
+
+
+def test_load_restores_a_saved_model(saved_llava, llava, picture):
+    loaded = VisionLanguageModel.load(saved_llava)
+    batch, again = examples(llava, picture), examples(loaded, picture)
+    with torch.no_grad():
+        expected = log_probabilities(llava, batch, VIEWS)
+        found = log_probabilities(loaded, again, VIEWS)
+    for view in VIEWS:
+        torch.testing.assert_close(found[view], expected[view])

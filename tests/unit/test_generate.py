@@ -1,0 +1,59 @@
+import io
+import json
+
+import torch
+
+from mmpref.evaluation.generate import answer, write_responses
+from mmpref.evaluation.items import Item
+
+
+def png(image):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def items(picture):
+    questions = ["What?", "Describe the image please.", "Is there a cat in the image?"]
+    truth = {"kind": "open"}
+    return [
+        Item(str(i), (png(picture(i)),), question, truth) for i, question in enumerate(questions)
+    ]
+
+
+def test_batches_give_the_answers_of_single_items(vlm, picture):
+    made = items(picture)
+    together = list(answer(vlm, made, max_new_tokens=12, batch_size=3))
+    alone = [next(answer(vlm, [item], max_new_tokens=12, batch_size=1)) for item in made]
+    assert together == alone
+    assert any(text for text, _ in together)
+
+
+def test_answers_are_the_most_probable_tokens(llava, picture):
+    item = items(picture)[1]
+    (text, _), *_ = answer(llava, [item], max_new_tokens=6, batch_size=1)
+    prompt = llava.encode_prompt(item.prompt, [picture(1)])
+    token_ids = prompt.input_ids
+    for _ in range(6):
+        logits = llava.model(input_ids=token_ids[None], **prompt.pixels).logits[0, -1]
+        logits[llava.unsampled_token_ids] = -torch.inf
+        if logits.argmax() == llava.eos_token_id:
+            break
+        token_ids = torch.cat([token_ids, logits.argmax()[None]])
+    assert text == llava.decode(token_ids[len(prompt) :]).strip()
+
+
+def test_image_token_is_never_generated(llava, picture):
+    with torch.no_grad():
+        llava.lm_head.weight[llava.image_token_id] = 100 * llava.lm_head.weight[65]
+        llava.lm_head.weight[llava.eos_token_id] *= 100
+    for text, _ in answer(llava, items(picture), max_new_tokens=8, batch_size=2):
+        assert "<image>" not in text
+
+
+def test_responses_are_json_lines_in_order(llava, picture, tmp_path):
+    made = items(picture)
+    write_responses(tmp_path / "r.jsonl", llava, made, max_new_tokens=4, batch_size=2)
+    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == ["0", "1", "2"]
+    assert all(line["decoding"] == {"strategy": "greedy", "max_new_tokens": 4} for line in lines)

@@ -1,0 +1,135 @@
+"""What the rules share: the study, names in paths, input functions."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT / "src"))
+
+import yaml
+
+from mmpref import study as studies
+from mmpref.digest import digest
+from mmpref.errors import InputError
+
+STUDY_FILE = ", ".join(map(str, workflow.configfiles)) or "command line"
+try:
+    study = studies.parse(config, STUDY_FILE)
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+# Rules find the library and the scripts here, also from another working directory.
+os.environ["MMPREF"] = str(ROOT)
+shell.prefix(
+    f"set -euo pipefail; export MMPREF={str(ROOT)!r} PYTHONPATH={str(ROOT / 'src')!r}; "
+)
+
+
+def code(script):
+    """Return the digest of a script and of the library modules it uses."""
+    return digest(ROOT / "scripts" / script, ROOT / "src")
+
+
+def names(table, **kinds):
+    """Return a wildcard pattern of the names in a part of the study, of one source if given."""
+    source = kinds.get("source")
+    found = [name for name, part in table.items() if source in (None, part.source)]
+    # A pattern that matches nothing, for a study that has none.
+    return "|".join(found) or "(?!)"
+
+
+TRAINED = {name: run for name, run in study.runs.items() if run.objective}
+SAMPLED = {name: part for name, part in study.preferences.items() if part.bdhs}
+
+
+wildcard_constraints:
+    model=names(study.models),
+    dataset=names(study.datasets),
+    preferences=names(study.preferences),
+    run=names(study.runs),
+    benchmark=names(study.benchmarks),
+    seed=r"\d+",
+    shard=r"\d+",
+    degraded="|".join(studies.DEGRADED_IMAGES),
+
+
+def settings(part):
+    """Return a part of the study as JSON, for a script's command line."""
+    return part.model_dump_json()
+
+
+def model_of(name):
+    """Return the folder of a model."""
+    model = study.models[name]
+    return model.folder if model.source == "local" else f"resources/models/{name}"
+
+
+def needs_rejected(dataset):
+    """Return whether some run trains on a dataset's own rejected answers."""
+    return any(
+        part.dataset == dataset and part.bdhs is None for part in study.preferences.values()
+    )
+
+
+def run_model(wildcards):
+    return model_of(study.runs[wildcards.run].model)
+
+
+def run_pairs(wildcards):
+    return f"<results>/preferences/{study.runs[wildcards.run].preferences}/pairs.parquet"
+
+
+def run_reference(wildcards):
+    """Return the files with the reference log-probabilities that a run needs."""
+    run = study.runs[wildcards.run]
+    folder = f"<results>/reference/{run.model}/{run.preferences}"
+    files = [f"{folder}/answers.parquet"]
+    if run.degraded_image:
+        files.append(f"{folder}/degraded-{run.degraded_image}.parquet")
+    return files
+
+
+def run_adapter(wildcards):
+    """Return the adapter a run's answers come from; none for a model as it is."""
+    if study.runs[wildcards.run].objective is None:
+        return []
+    return f"<results>/runs/{wildcards.run}/seed{wildcards.seed}/adapter"
+
+
+def epochs_of(wildcards):
+    """Return for how many epochs images are degraded: enough for every run that asks."""
+    return max(
+        (
+            run.training.epochs
+            for run in TRAINED.values()
+            if (run.model, run.preferences, run.degraded_image)
+            == (wildcards.model, wildcards.preferences, wildcards.degraded)
+        ),
+        default=1,
+    )
+
+
+def runs_and_seeds(pattern, runs=study.runs):
+    """Return `pattern` for every run and seed."""
+    return [
+        pattern.format(run=name, seed=seed) for name, run in runs.items() for seed in run.seeds
+    ]
+
+
+def scores():
+    return [
+        path
+        for benchmark in study.benchmarks
+        for path in runs_and_seeds(
+            "<results>/scores/{run}/seed{seed}/" + benchmark + ".parquet"
+        )
+    ]
+
+
+def study_outputs():
+    """Return what `snakemake` makes: the report, or the adapters of a study without benchmarks."""
+    if study.benchmarks:
+        return ["<results>/tables/main.csv", "<results>/report/index.html"]
+    return runs_and_seeds("<results>/runs/{run}/seed{seed}/adapter", TRAINED)

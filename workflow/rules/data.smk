@@ -1,0 +1,173 @@
+"""Models, preference data and benchmarks: built here, or brought by the user."""
+
+
+rule toy_model:
+    output:
+        directory("resources/models/{model}"),
+    log:
+        "<results>/logs/toy_model/{model}.log",
+    benchmark:
+        "<results>/timings/toy_model/{model}.tsv"
+    wildcard_constraints:
+        model=names(study.models, source="toyworld"),
+    conda:
+        "../../envs/training.yaml"
+    threads: 2
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        settings=lambda wildcards: settings(study.models[wildcards.model]),
+        seed=study.seed,
+        code=code("toy_model.py"),
+    message:
+        "Pretraining the toy model {wildcards.model}"
+    shell:
+        "python $MMPREF/scripts/toy_model.py --settings {params.settings:q} --seed {params.seed}"
+        " --threads {threads} --output {output} 2>&1 | tee -i {log}"
+
+
+rule assembled_model:
+    output:
+        directory("resources/models/{model}"),
+    log:
+        "<results>/logs/assembled_model/{model}.log",
+    wildcard_constraints:
+        model=names(study.models, source="assembled"),
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        mem_mb=6000,
+        runtime=30,
+    params:
+        settings=lambda wildcards: settings(study.models[wildcards.model]),
+        seed=study.seed,
+        code=code("assembled_model.py"),
+    message:
+        "Putting the model {wildcards.model} together"
+    shell:
+        "python $MMPREF/scripts/assembled_model.py --settings {params.settings:q}"
+        " --seed {params.seed} --output {output} 2>&1 | tee -i {log}"
+
+
+rule photos:
+    input:
+        pairs=workflow.source_path("../../config/photos/pairs.jsonl"),
+    output:
+        pairs="resources/datasets/photos/pairs.jsonl",
+        images=directory("resources/datasets/photos/images"),
+    log:
+        "<results>/logs/photos.log",
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code("photos.py"),
+    message:
+        "Writing the photographs, a file of every kind"
+    shell:
+        "python $MMPREF/scripts/photos.py --pairs {input.pairs} --output $(dirname {output.pairs})"
+        " 2>&1 | tee -i {log}"
+
+
+rule toy_pairs:
+    output:
+        "<results>/datasets/{dataset}/pairs.parquet",
+    log:
+        "<results>/logs/toy_pairs/{dataset}.log",
+    wildcard_constraints:
+        dataset=names(study.datasets, source="toyworld"),
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        settings=lambda wildcards: settings(study.datasets[wildcards.dataset]),
+        seed=study.seed,
+        code=code("toy_pairs.py"),
+    message:
+        "Drawing the toy world's pairs: {wildcards.dataset}"
+    shell:
+        "python $MMPREF/scripts/toy_pairs.py --settings {params.settings:q} --seed {params.seed}"
+        " --output {output} 2>&1 | tee -i {log}"
+
+
+rule local_pairs:
+    input:
+        lambda wildcards: study.datasets[wildcards.dataset].file,
+    output:
+        pairs="<results>/datasets/{dataset}/pairs.parquet",
+        quarantine="<results>/datasets/{dataset}/quarantine.jsonl",
+    log:
+        "<results>/logs/local_pairs/{dataset}.log",
+    wildcard_constraints:
+        dataset=names(study.datasets, source="local"),
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=lambda wildcards: settings(study.datasets[wildcards.dataset]),
+        rejected=lambda wildcards: (
+            "" if needs_rejected(wildcards.dataset) else "--rejected-optional"
+        ),
+        code=code("local_pairs.py"),
+    message:
+        "Reading and checking the pairs of {wildcards.dataset}"
+    shell:
+        "python $MMPREF/scripts/local_pairs.py --settings {params.settings:q} {params.rejected}"
+        " --output {output.pairs} 2>&1 | tee -i {log}"
+
+
+rule toy_benchmark:
+    output:
+        "<results>/benchmarks/{benchmark}/items.parquet",
+    log:
+        "<results>/logs/toy_benchmark/{benchmark}.log",
+    wildcard_constraints:
+        benchmark=names(study.benchmarks, source="toyworld-captions")
+        + "|"
+        + names(study.benchmarks, source="toyworld-yesno"),
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        settings=lambda wildcards: settings(study.benchmarks[wildcards.benchmark]),
+        seed=study.seed,
+        code=code("toy_benchmark.py"),
+    message:
+        "Drawing the toy world's benchmark {wildcards.benchmark}"
+    shell:
+        "python $MMPREF/scripts/toy_benchmark.py --settings {params.settings:q}"
+        " --seed {params.seed} --output {output} 2>&1 | tee -i {log}"
+
+
+rule dataset_prompts:
+    input:
+        lambda wildcards: "<results>/datasets/"
+        + study.benchmarks[wildcards.benchmark].dataset
+        + "/pairs.parquet",
+    output:
+        "<results>/benchmarks/{benchmark}/items.parquet",
+    log:
+        "<results>/logs/dataset_prompts/{benchmark}.log",
+    wildcard_constraints:
+        benchmark=names(study.benchmarks, source="dataset"),
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        code=code("dataset_prompts.py"),
+    message:
+        "Taking the prompts of a dataset as benchmark {wildcards.benchmark}"
+    shell:
+        "python $MMPREF/scripts/dataset_prompts.py --pairs {input} --output {output}"
+        " 2>&1 | tee -i {log}"

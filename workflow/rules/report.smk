@@ -1,0 +1,122 @@
+"""Tables, figures and the page."""
+
+
+rule tables:
+    input:
+        scores(),
+    output:
+        main=report(
+            "<results>/tables/main.csv",
+            caption="../report/main.rst",
+            category="Results",
+            labels={"table": "means and intervals"},
+        ),
+        differences=report(
+            "<results>/tables/differences.csv",
+            caption="../report/differences.rst",
+            category="Results",
+            labels={"table": "differences to the base"},
+        ),
+        markdown="<results>/tables/main.md",
+    log:
+        "<results>/logs/tables.log",
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        base=study.table.base,
+        metrics=json.dumps(study.table.metrics),
+        labels=json.dumps(study.report.labels),
+        seed=study.seed,
+        code=code("tables.py"),
+    message:
+        "Tables"
+    shell:
+        "python $MMPREF/scripts/tables.py --scores {input} --base {params.base}"
+        " --metrics {params.metrics:q} --labels {params.labels:q} --seed {params.seed}"
+        " --main {output.main} --differences {output.differences} --markdown {output.markdown}"
+        " 2>&1 | tee -i {log}"
+
+
+rule figures:
+    input:
+        table="<results>/tables/main.csv",
+        metrics=runs_and_seeds("<results>/runs/{run}/seed{seed}/metrics.jsonl", TRAINED),
+        statistics=[f"<results>/preferences/{name}/statistics.json" for name in SAMPLED],
+    output:
+        report(
+            directory("<results>/report/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+    log:
+        "<results>/logs/figures.log",
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        runs=list(study.runs),
+        colours=json.dumps(study.report.colours),
+        labels=json.dumps(study.report.labels),
+        code=code("figures.py"),
+    message:
+        "Figures"
+    shell:
+        "python $MMPREF/scripts/figures.py --table {input.table} --runs {params.runs}"
+        " --metrics {input.metrics} --statistics {input.statistics}"
+        " --colours {params.colours:q} --labels {params.labels:q} --output {output}"
+        " 2>&1 | tee -i {log}"
+
+
+rule page:
+    input:
+        scores=scores(),
+        items=[f"<results>/benchmarks/{name}/items.parquet" for name in study.benchmarks],
+        table="<results>/tables/main.csv",
+        differences="<results>/tables/differences.csv",
+        figures="<results>/report/figures",
+        preferences=[
+            f"<results>/preferences/{name}/{file}"
+            for name in SAMPLED
+            for file in ("pairs.parquet", "statistics.json")
+        ],
+    output:
+        report(
+            "<results>/report/index.html",
+            caption="../report/page.rst",
+            category="Results",
+            labels={"table": "the report page"},
+        ),
+    log:
+        "<results>/logs/page.log",
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        preferences=lambda wildcards, input: sorted(
+            {os.path.dirname(path) for path in input.preferences}
+        ),
+        settings=settings(study.report),
+        study=yaml.safe_dump(
+            study.model_dump(mode="json", exclude_defaults=True), sort_keys=False
+        ),
+        name=study.name,
+        base=study.table.base,
+        seed=study.seed,
+        code=code("page.py"),
+    message:
+        "The report page"
+    shell:
+        "python $MMPREF/scripts/page.py --scores {input.scores} --items {input.items}"
+        " --table {input.table} --differences {input.differences} --figures {input.figures}"
+        " --preferences {params.preferences} --settings {params.settings:q}"
+        " --study {params.study:q} --name {params.name} --base {params.base}"
+        " --seed {params.seed} --output {output} 2>&1 | tee -i {log}"

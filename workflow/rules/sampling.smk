@@ -1,0 +1,84 @@
+"""Preference pairs: a dataset's own, or with rejected answers sampled by BDHS."""
+
+
+rule dataset_preferences:
+    input:
+        lambda wildcards: "<results>/datasets/"
+        + study.preferences[wildcards.preferences].dataset
+        + "/pairs.parquet",
+    output:
+        "<results>/preferences/{preferences}/pairs.parquet",
+    log:
+        "<results>/logs/dataset_preferences/{preferences}.log",
+    wildcard_constraints:
+        preferences="|".join(set(study.preferences) - set(SAMPLED)) or "(?!)",
+    localrule: True
+    message:
+        "Taking the pairs of {wildcards.preferences} as they are"
+    shell:
+        "cp -v {input} {output} > {log} 2>&1"
+
+
+rule bdhs_shard:
+    input:
+        pairs=lambda wildcards: "<results>/datasets/"
+        + study.preferences[wildcards.preferences].dataset
+        + "/pairs.parquet",
+        model=lambda wildcards: model_of(study.preferences[wildcards.preferences].bdhs.model),
+    output:
+        "<results>/preferences/{preferences}/shards/{shard}.parquet",
+    log:
+        "<results>/logs/bdhs_shard/{preferences}/{shard}.log",
+    benchmark:
+        "<results>/timings/bdhs_shard/{preferences}/{shard}.tsv"
+    wildcard_constraints:
+        preferences="|".join(SAMPLED) or "(?!)",
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        mem_mb=6000,
+        runtime=240,
+        gpus_per_node=1,
+    params:
+        settings=lambda wildcards: settings(study.preferences[wildcards.preferences].bdhs),
+        seed=study.seed,
+        code=code("bdhs_shard.py"),
+    message:
+        "Sampling rejected answers: {wildcards.preferences}, shard {wildcards.shard}"
+    shell:
+        "python $MMPREF/scripts/bdhs_shard.py --settings {params.settings:q} --seed {params.seed}"
+        " --model {input.model} --pairs {input.pairs} --shard {wildcards.shard}"
+        " --output {output} 2>&1 | tee -i {log}"
+
+
+rule bdhs_merge:
+    input:
+        lambda wildcards: [
+            f"<results>/preferences/{wildcards.preferences}/shards/{shard}.parquet"
+            for shard in range(study.preferences[wildcards.preferences].bdhs.shards)
+        ],
+    output:
+        pairs="<results>/preferences/{preferences}/pairs.parquet",
+        quarantine="<results>/preferences/{preferences}/quarantine.jsonl",
+        statistics=report(
+            "<results>/preferences/{preferences}/statistics.json",
+            caption="../report/statistics.rst",
+            category="Sampling",
+            labels={"preferences": "{preferences}"},
+        ),
+    log:
+        "<results>/logs/bdhs_merge/{preferences}.log",
+    wildcard_constraints:
+        preferences="|".join(SAMPLED) or "(?!)",
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        code=code("bdhs_merge.py"),
+    message:
+        "Putting the shards of {wildcards.preferences} together"
+    shell:
+        "python $MMPREF/scripts/bdhs_merge.py --shards {input} --output {output.pairs}"
+        " --quarantine {output.quarantine} --statistics {output.statistics} 2>&1 | tee -i {log}"
