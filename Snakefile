@@ -27,7 +27,7 @@ include: "workflow/rules/report.smk"
 
 
 rule all:
+    default_target: True
     input:
         study_outputs(),
-    default_target: True
     localrule: True

@@ -5,8 +5,6 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-import pandas as pd
-
 from mmpref.cli import run
 from mmpref.files import replacing
 from mmpref.reporting.figures import (
@@ -17,6 +15,7 @@ from mmpref.reporting.figures import (
     svg,
     training_curves,
 )
+from mmpref.reporting.tables import read_table
 
 
 def main() -> None:
@@ -32,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     labels = json.loads(arguments.labels)
     colours = palette(arguments.runs, json.loads(arguments.colours))
-    table = pd.read_csv(arguments.table)
+    table = read_table(arguments.table)
     figures = {}
 
     for benchmark, rows in table.groupby("benchmark", sort=False):

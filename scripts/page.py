@@ -5,14 +5,12 @@ import importlib.metadata
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from mmpref.cli import run
 from mmpref.evaluation.items import read_items
 from mmpref.preferences import read_pairs
 from mmpref.reporting.figures import palette
 from mmpref.reporting.page import Figures, Sampled, write_page
-from mmpref.reporting.tables import Tables, read_results, score_file
+from mmpref.reporting.tables import Tables, read_results, read_table, score_file
 
 PACKAGES = ("snakemake", "pandas", "matplotlib", "pillow")
 
@@ -36,15 +34,17 @@ def main() -> None:
     settings = json.loads(arguments.settings)
     results = read_results(score_file(path) for path in arguments.scores)
     runs = list(dict.fromkeys(run for benchmark in results.values() for run in benchmark))
-    figures = {path.stem: path.read_text(encoding="utf-8") for path in
-               sorted(Path(arguments.figures).glob("*.svg"))}
+    figures = {
+        path.stem: path.read_text(encoding="utf-8")
+        for path in sorted(Path(arguments.figures).glob("*.svg"))
+    }
     write_page(
         arguments.output,
         title=settings["title"] or arguments.name,
         seed=arguments.seed,
         base=arguments.base,
         results=results,
-        tables=Tables(pd.read_csv(arguments.table), pd.read_csv(arguments.differences)),
+        tables=Tables(read_table(arguments.table), read_table(arguments.differences)),
         items={Path(path).parts[-2]: read_items(path) for path in arguments.items},
         colours=palette(runs, settings["colours"]),
         labels=settings["labels"],

@@ -18,9 +18,7 @@ def main() -> None:
     parser.add_argument("--verdicts", required=True, help="Parquet to write")
     arguments = parser.parse_args()
     scores = score(read_items(arguments.items), read_responses(arguments.responses))
-    write_scores(
-        arguments.metrics, arguments.verdicts, scores, arguments.benchmark, arguments.seed
-    )
+    write_scores(arguments.metrics, arguments.verdicts, scores, arguments.benchmark, arguments.seed)
 
 
 if __name__ == "__main__":

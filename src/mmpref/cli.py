@@ -7,6 +7,10 @@ from collections.abc import Callable
 from mmpref.errors import InputError
 from mmpref.progress import say
 
+# Read by the libraries when they are imported, which is after this module.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
 
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main`; end with 1 and one message on wrong input, with 130 on Ctrl-C.

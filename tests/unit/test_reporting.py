@@ -90,6 +90,13 @@ def test_the_metrics_of_the_study_are_kept_in_their_order(results):
         summarise(results, "base", 0, {"captions": ["CHAIR"]})
 
 
+def test_a_metric_that_some_run_lacks_is_left_out(results):
+    lacking = [Scores(one.table.drop(columns="unfinished")) for one in results["captions"]["dpo"]]
+    some = {"captions": {**results["captions"], "dpo": [lacking[0], *results["captions"]["dpo"]]}}
+    assert "unfinished" in set(summarise(results, "base", seed=0).main["metric"])
+    assert "unfinished" not in set(summarise(some, "base", seed=0).main["metric"])
+
+
 def test_a_benchmark_without_the_base_has_no_differences(results):
     alone = {"captions": {"dpo": results["captions"]["dpo"]}}
     tables = summarise(alone, "base", seed=0)

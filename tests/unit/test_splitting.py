@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from mmpref.errors import InputError
 from mmpref.sampling.splitting import sentence_end, sentence_spans, split
 
 TEXTS = [
@@ -33,7 +34,12 @@ def bpe():
 def sentencepiece_like():
     return trained(
         models.BPE(unk_token="<unk>"),
-        pre_tokenizers.Metaspace(),
+        pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split("\n", "isolated"),
+                pre_tokenizers.Metaspace(prepend_scheme="first"),
+            ]
+        ),
         decoders.Metaspace(),
         trainers.BpeTrainer(vocab_size=300, special_tokens=["<unk>"], show_progress=False),
     )
@@ -51,15 +57,27 @@ def tokenizer(request, llava):
     [
         ("A cup. A bowl.", ["A cup.", "A bowl."]),
         ("  A cup!  Is it? Yes", ["A cup!", "Is it?", "Yes"]),
-        ("It is 3.5 m, e.g. wide. Mr. Smith is here.", ["It is 3.5 m, e.g. wide.", "Mr. Smith is here."]),
+        (
+            "It is 3.5 m, e.g. wide. Mr. Smith is here.",
+            ["It is 3.5 m, e.g. wide.", "Mr. Smith is here."],
+        ),
         ("J. K. Rowling and I. Then she.", ["J. K. Rowling and I.", "Then she."]),
-        ("Cups etc. are there. Cups etc. They are.", ["Cups etc. are there.", "Cups etc.", "They are."]),
-        ("At 5 p.m. it rains. At 5 p.m. It rains.", ["At 5 p.m. it rains.", "At 5 p.m.", "It rains."]),
+        (
+            "Cups etc. are there. Cups etc. They are.",
+            ["Cups etc. are there.", "Cups etc.", "They are."],
+        ),
+        (
+            "At 5 p.m. it rains. At 5 p.m. It rains.",
+            ["At 5 p.m. it rains.", "At 5 p.m.", "It rains."],
+        ),
         ('He said "Stop!" Then left.', ['He said "Stop!"', "Then left."]),
         ('"It is." he said. (A dog.) End', ['"It is." he said.', "(A dog.)", "End"]),
         ("Nice... and warm... The end.", ["Nice... and warm...", "The end."]),
         ("Seen:\n1. A cup.\n2. A bowl\n\n- fork\n", ["Seen:", "1. A cup.", "2. A bowl", "- fork"]),
-        ("There are 3. See www.example.org or v2.0.", ["There are 3.", "See www.example.org or v2.0."]),
+        (
+            "There are 3. See www.example.org or v2.0.",
+            ["There are 3.", "See www.example.org or v2.0."],
+        ),
         ("No.", ["No."]),
         ("図書館です。本がある。", ["図書館です。", "本がある。"]),
         ("", []),
@@ -178,3 +196,22 @@ def test_other_words_are_not_swapped(tokenizer, text):
         for seed in range(20)
         for opening in split(tokenizer, text, np.random.default_rng(seed))
     )
+
+
+def test_a_sentence_that_begins_inside_a_token_belongs_to_the_one_before():
+    vocabulary = {"A cup": 0, " is. It was": 1, " here": 2, ".": 3, "<unk>": 4}
+    model = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    pieces = Regex(r"A cup| is\. It was| here|\.")
+    model.pre_tokenizer = pre_tokenizers.Split(pieces, "isolated")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=model)
+    (opening,) = split(tokenizer, "A cup is. It was here.", np.random.default_rng(0))
+    assert opening.text in ("A cup", "A cup is. It was")
+
+
+def test_a_tokenizer_without_offsets_is_refused():
+    def slow(text, **options):
+        raise NotImplementedError
+
+    slow.name_or_path = "some/model"
+    with pytest.raises(InputError, match="some/model"):
+        split(slow, "A cup.", np.random.default_rng(0))

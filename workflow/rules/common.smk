@@ -21,7 +21,6 @@ except InputError as error:
     raise WorkflowError(str(error)) from None
 
 # Rules find the library and the scripts here, also from another working directory.
-os.environ["MMPREF"] = str(ROOT)
 shell.prefix(
     f"set -euo pipefail; export MMPREF={str(ROOT)!r} PYTHONPATH={str(ROOT / 'src')!r}; "
 )
@@ -32,12 +31,14 @@ def code(script):
     return digest(ROOT / "scripts" / script, ROOT / "src")
 
 
-def names(table, **kinds):
-    """Return a wildcard pattern of the names in a part of the study, of one source if given."""
-    source = kinds.get("source")
-    found = [name for name, part in table.items() if source in (None, part.source)]
-    # A pattern that matches nothing, for a study that has none.
-    return "|".join(found) or "(?!)"
+def names(part_names):
+    """Return a wildcard pattern of names; without any, one that matches nothing."""
+    return "|".join(part_names) or "(?!)"
+
+
+def of_source(table, *sources):
+    """Return a wildcard pattern of the names in a part of the study that have one of `sources`."""
+    return names(name for name, part in table.items() if part.source in sources)
 
 
 TRAINED = {name: run for name, run in study.runs.items() if run.objective}
@@ -69,8 +70,18 @@ def model_of(name):
 def needs_rejected(dataset):
     """Return whether some run trains on a dataset's own rejected answers."""
     return any(
-        part.dataset == dataset and part.bdhs is None for part in study.preferences.values()
+        part.dataset == dataset and part.bdhs is None
+        for part in study.preferences.values()
     )
+
+
+def dataset_pairs(wildcards):
+    """Return the pairs that a benchmark or a preference entry starts from."""
+    if "benchmark" in wildcards.keys():
+        dataset = study.benchmarks[wildcards.benchmark].dataset
+    else:
+        dataset = study.preferences[wildcards.preferences].dataset
+    return f"<results>/datasets/{dataset}/pairs.parquet"
 
 
 def run_model(wildcards):
@@ -78,16 +89,18 @@ def run_model(wildcards):
 
 
 def run_pairs(wildcards):
-    return f"<results>/preferences/{study.runs[wildcards.run].preferences}/pairs.parquet"
+    return (
+        f"<results>/preferences/{study.runs[wildcards.run].preferences}/pairs.parquet"
+    )
 
 
 def run_reference(wildcards):
     """Return the files with the reference log-probabilities that a run needs."""
     run = study.runs[wildcards.run]
     folder = f"<results>/reference/{run.model}/{run.preferences}"
-    files = [f"{folder}/answers.parquet"]
+    files = {"answers": f"{folder}/answers.parquet"}
     if run.degraded_image:
-        files.append(f"{folder}/degraded-{run.degraded_image}.parquet")
+        files["degraded"] = f"{folder}/degraded-{run.degraded_image}.parquet"
     return files
 
 
@@ -114,16 +127,19 @@ def epochs_of(wildcards):
 def runs_and_seeds(pattern, runs=study.runs):
     """Return `pattern` for every run and seed."""
     return [
-        pattern.format(run=name, seed=seed) for name, run in runs.items() for seed in run.seeds
+        pattern.format(run=name, seed=seed)
+        for name, run in runs.items()
+        for seed in run.seeds
     ]
 
 
 def scores():
+    """Return the verdicts on all runs and seeds, benchmark by benchmark."""
     return [
         path
         for benchmark in study.benchmarks
         for path in runs_and_seeds(
-            "<results>/scores/{run}/seed{seed}/" + benchmark + ".parquet"
+            f"<results>/scores/{{run}}/seed{{seed}}/{benchmark}.parquet"
         )
     ]
 

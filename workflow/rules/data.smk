@@ -9,7 +9,7 @@ rule toy_model:
     benchmark:
         "<results>/timings/toy_model/{model}.tsv"
     wildcard_constraints:
-        model=names(study.models, source="toyworld"),
+        model=of_source(study.models, "toyworld"),
     conda:
         "../../envs/training.yaml"
     threads: 2
@@ -33,7 +33,7 @@ rule assembled_model:
     log:
         "<results>/logs/assembled_model/{model}.log",
     wildcard_constraints:
-        model=names(study.models, source="assembled"),
+        model=of_source(study.models, "assembled"),
     conda:
         "../../envs/training.yaml"
     resources:
@@ -78,7 +78,7 @@ rule toy_pairs:
     log:
         "<results>/logs/toy_pairs/{dataset}.log",
     wildcard_constraints:
-        dataset=names(study.datasets, source="toyworld"),
+        dataset=of_source(study.datasets, "toyworld"),
     conda:
         "../../envs/training.yaml"
     resources:
@@ -104,7 +104,7 @@ rule local_pairs:
     log:
         "<results>/logs/local_pairs/{dataset}.log",
     wildcard_constraints:
-        dataset=names(study.datasets, source="local"),
+        dataset=of_source(study.datasets, "local"),
     conda:
         "../../envs/training.yaml"
     resources:
@@ -129,9 +129,7 @@ rule toy_benchmark:
     log:
         "<results>/logs/toy_benchmark/{benchmark}.log",
     wildcard_constraints:
-        benchmark=names(study.benchmarks, source="toyworld-captions")
-        + "|"
-        + names(study.benchmarks, source="toyworld-yesno"),
+        benchmark=of_source(study.benchmarks, "toyworld-captions", "toyworld-yesno"),
     conda:
         "../../envs/training.yaml"
     resources:
@@ -150,15 +148,13 @@ rule toy_benchmark:
 
 rule dataset_prompts:
     input:
-        lambda wildcards: "<results>/datasets/"
-        + study.benchmarks[wildcards.benchmark].dataset
-        + "/pairs.parquet",
+        dataset_pairs,
     output:
         "<results>/benchmarks/{benchmark}/items.parquet",
     log:
         "<results>/logs/dataset_prompts/{benchmark}.log",
     wildcard_constraints:
-        benchmark=names(study.benchmarks, source="dataset"),
+        benchmark=of_source(study.benchmarks, "dataset"),
     conda:
         "../../envs/training.yaml"
     resources:

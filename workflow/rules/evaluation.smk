@@ -5,7 +5,7 @@ rule respond:
     input:
         model=run_model,
         adapter=run_adapter,
-        items="<results>/benchmarks/{benchmark}/items.parquet",
+        benchmark_items="<results>/benchmarks/{benchmark}/items.parquet",
     output:
         "<results>/responses/{run}/seed{seed}/{benchmark}.jsonl",
     log:
@@ -17,21 +17,25 @@ rule respond:
         runtime=120,
         gpus_per_node=1,
     params:
-        adapter=lambda wildcards, input: f"--adapter {input.adapter}" if input.adapter else "",
-        dtype=lambda wildcards: study.runs[wildcards.run].training.dtype,
-        max_new_tokens=lambda wildcards: study.benchmarks[wildcards.benchmark].max_new_tokens,
+        adapter=lambda wildcards, input: (
+            f"--adapter {input.adapter}" if input.adapter else ""
+        ),
+        dtype=study.training.dtype,
+        max_new_tokens=lambda wildcards: study.benchmarks[
+            wildcards.benchmark
+        ].max_new_tokens,
         code=code("respond.py"),
     message:
         "Answers of {wildcards.run} (seed {wildcards.seed}) to {wildcards.benchmark}"
     shell:
         "python $MMPREF/scripts/respond.py --model {input.model} {params.adapter}"
-        " --dtype {params.dtype} --items {input.items} --max-new-tokens {params.max_new_tokens}"
+        " --dtype {params.dtype} --items {input.benchmark_items} --max-new-tokens {params.max_new_tokens}"
         " --output {output} 2>&1 | tee -i {log}"
 
 
 rule score:
     input:
-        items="<results>/benchmarks/{benchmark}/items.parquet",
+        benchmark_items="<results>/benchmarks/{benchmark}/items.parquet",
         responses="<results>/responses/{run}/seed{seed}/{benchmark}.jsonl",
     output:
         metrics="<results>/scores/{run}/seed{seed}/{benchmark}.json",
@@ -49,6 +53,6 @@ rule score:
     message:
         "Scoring {wildcards.run} (seed {wildcards.seed}) on {wildcards.benchmark}"
     shell:
-        "python $MMPREF/scripts/score.py --benchmark {wildcards.benchmark} --items {input.items}"
+        "python $MMPREF/scripts/score.py --benchmark {wildcards.benchmark} --items {input.benchmark_items}"
         " --responses {input.responses} --seed {params.seed} --metrics {output.metrics}"
         " --verdicts {output.verdicts} 2>&1 | tee -i {log}"

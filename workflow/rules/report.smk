@@ -77,7 +77,9 @@ rule figures:
 rule page:
     input:
         scores=scores(),
-        items=[f"<results>/benchmarks/{name}/items.parquet" for name in study.benchmarks],
+        benchmark_items=[
+            f"<results>/benchmarks/{name}/items.parquet" for name in study.benchmarks
+        ],
         table="<results>/tables/main.csv",
         differences="<results>/tables/differences.csv",
         figures="<results>/report/figures",
@@ -115,7 +117,7 @@ rule page:
     message:
         "The report page"
     shell:
-        "python $MMPREF/scripts/page.py --scores {input.scores} --items {input.items}"
+        "python $MMPREF/scripts/page.py --scores {input.scores} --items {input.benchmark_items}"
         " --table {input.table} --differences {input.differences} --figures {input.figures}"
         " --preferences {params.preferences} --settings {params.settings:q}"
         " --study {params.study:q} --name {params.name} --base {params.base}"

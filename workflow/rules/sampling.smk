@@ -3,16 +3,16 @@
 
 rule dataset_preferences:
     input:
-        lambda wildcards: "<results>/datasets/"
-        + study.preferences[wildcards.preferences].dataset
-        + "/pairs.parquet",
+        dataset_pairs,
     output:
         "<results>/preferences/{preferences}/pairs.parquet",
     log:
         "<results>/logs/dataset_preferences/{preferences}.log",
     wildcard_constraints:
-        preferences="|".join(set(study.preferences) - set(SAMPLED)) or "(?!)",
+        preferences=names(set(study.preferences) - set(SAMPLED)),
     localrule: True
+    conda:
+        "../../envs/report.yaml"
     message:
         "Taking the pairs of {wildcards.preferences} as they are"
     shell:
@@ -21,10 +21,10 @@ rule dataset_preferences:
 
 rule bdhs_shard:
     input:
-        pairs=lambda wildcards: "<results>/datasets/"
-        + study.preferences[wildcards.preferences].dataset
-        + "/pairs.parquet",
-        model=lambda wildcards: model_of(study.preferences[wildcards.preferences].bdhs.model),
+        pairs=dataset_pairs,
+        model=lambda wildcards: model_of(
+            study.preferences[wildcards.preferences].bdhs.model
+        ),
     output:
         "<results>/preferences/{preferences}/shards/{shard}.parquet",
     log:
@@ -32,7 +32,7 @@ rule bdhs_shard:
     benchmark:
         "<results>/timings/bdhs_shard/{preferences}/{shard}.tsv"
     wildcard_constraints:
-        preferences="|".join(SAMPLED) or "(?!)",
+        preferences=names(SAMPLED),
     conda:
         "../../envs/training.yaml"
     resources:
@@ -40,14 +40,17 @@ rule bdhs_shard:
         runtime=240,
         gpus_per_node=1,
     params:
-        settings=lambda wildcards: settings(study.preferences[wildcards.preferences].bdhs),
+        settings=lambda wildcards: settings(
+            study.preferences[wildcards.preferences].bdhs
+        ),
         seed=study.seed,
+        dtype=study.training.dtype,
         code=code("bdhs_shard.py"),
     message:
         "Sampling rejected answers: {wildcards.preferences}, shard {wildcards.shard}"
     shell:
         "python $MMPREF/scripts/bdhs_shard.py --settings {params.settings:q} --seed {params.seed}"
-        " --model {input.model} --pairs {input.pairs} --shard {wildcards.shard}"
+        " --model {input.model} --dtype {params.dtype} --pairs {input.pairs} --shard {wildcards.shard}"
         " --output {output} 2>&1 | tee -i {log}"
 
 
@@ -69,7 +72,7 @@ rule bdhs_merge:
     log:
         "<results>/logs/bdhs_merge/{preferences}.log",
     wildcard_constraints:
-        preferences="|".join(SAMPLED) or "(?!)",
+        preferences=names(SAMPLED),
     conda:
         "../../envs/training.yaml"
     resources:
@@ -81,4 +84,4 @@ rule bdhs_merge:
         "Putting the shards of {wildcards.preferences} together"
     shell:
         "python $MMPREF/scripts/bdhs_merge.py --shards {input} --output {output.pairs}"
-        " --quarantine {output.quarantine} --statistics {output.statistics} 2>&1 | tee -i {log}"
+        " --statistics {output.statistics} 2>&1 | tee -i {log}"

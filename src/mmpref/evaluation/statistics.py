@@ -73,7 +73,8 @@ def bootstrap(
     Raises InputError when the tables are not about the same items in the same order.
     """
     check_same_items(tables, run)
-    columns = list(tables[0].select_dtypes("number").columns)
+    numbers = tables[0].select_dtypes("number").columns
+    columns = [name for name in numbers if all(name in table for table in tables)]
     counts = np.stack([_by_image(table, columns) for table in tables])
     sums = _resampled_sums(counts, generator(seed, "bootstrap", "items"), replicates)
     weights = _seed_weights(

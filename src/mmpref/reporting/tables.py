@@ -144,7 +144,8 @@ def interval(low: float, high: float, signed: bool = False) -> str:
 def _wanted(
     runs: Mapping[str, list[Scores]], benchmark: str, names: Sequence[str] | None
 ) -> Mapping[str, Metric]:
-    known = next(iter(runs.values()))[0].metrics
+    first, *others = [scores.metrics for run in runs.values() for scores in run]
+    known = {name: metric for name, metric in first.items() if all(name in one for one in others)}
     if names is None:
         return known
     unknown = [name for name in names if name not in known]

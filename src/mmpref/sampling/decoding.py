@@ -203,7 +203,10 @@ class Sampler:
             least = ordered.gather(-1, inside.sum(-1, keepdim=True) - 1)
             probabilities = probabilities.masked_fill(probabilities < least, 0)
         cumulative = probabilities.cumsum(-1)
-        drawn = uniforms[:, None].double() * cumulative[:, -1:]
+        total = cumulative[:, -1:]
+        # Rounding may take the product up to the total, which lies in no token's share.
+        below = torch.nextafter(total, torch.zeros_like(total))
+        drawn = torch.minimum(uniforms[:, None].double() * total, below)
         return torch.searchsorted(cumulative, drawn, right=True)[:, 0]
 
 

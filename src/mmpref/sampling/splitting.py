@@ -116,7 +116,7 @@ def split(tokenizer: Any, answer: str, rng: np.random.Generator) -> list[Opening
     for start, end in clean.spans:
         swap, where = rng.random(2)
         yes_no = _YES_NO.match(answer, start)
-        swapped = bool(yes_no) and swap >= 0.5
+        swapped = yes_no is not None and bool(swap >= 0.5)
         text, words = answer, clean
         if yes_no and swapped:
             text = answer[:start] + _SWAPPED[yes_no[0]] + answer[yes_no.end() :]

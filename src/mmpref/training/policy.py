@@ -81,10 +81,11 @@ def save_adapter(folder: Path, policy: Policy, weights: dict[str, Tensor]) -> No
         policy.adapted.save_pretrained(
             str(temporary), state_dict=weights, save_embedding_layers=False
         )
-        # PEFT's model card is an empty form.
+        # PEFT's model card is an empty form, its target modules are in no order.
         (temporary / "README.md").unlink(missing_ok=True)
         config = temporary / "adapter_config.json"
         settings = json.loads(config.read_text(encoding="utf-8"))
+        settings["target_modules"].sort()
         settings["base_model_name_or_path"] = policy.vlm.name
         config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

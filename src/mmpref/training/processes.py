@@ -1,5 +1,6 @@
 """The processes of a training: who am I, how many are we, and talking to each other."""
 
+import logging
 import os
 import socket
 import warnings
@@ -47,6 +48,7 @@ class Processes:
             # a minute for what gloo does as well.
             deepspeed.ops.__compatible_ops__ = {}  # type: ignore[attr-defined]
         deepspeed.logger.setLevel("ERROR")
+        logging.getLogger("accelerate").setLevel("ERROR")
         deepspeed.init_distributed()
         return cls(distributed.get_rank(), distributed.get_world_size(), device)
 

