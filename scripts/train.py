@@ -1,7 +1,6 @@
 """Train a run (rule train); started by mmpref.training.launch, or alone for one process."""
 
 import argparse
-import json
 from pathlib import Path
 
 from mmpref import cli
@@ -13,7 +12,7 @@ def main() -> None:
     """Parse arguments and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="name of the run")
-    parser.add_argument("--run", type=json.loads, required=True, help="the run's part, as JSON")
+    parser.add_argument("--run", type=Run.model_validate_json, required=True, help="as JSON")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--model", type=Path, required=True, help="model folder")
     parser.add_argument("--pairs", type=Path, required=True, help="pairs.parquet")
@@ -29,8 +28,7 @@ def main() -> None:
         arguments.degraded,
         arguments.deepspeed,
     )
-    run = Run.model_validate(arguments.run)
-    train(arguments.name, run, arguments.seed, files, arguments.output)
+    train(arguments.name, arguments.run, arguments.seed, files, arguments.output)
 
 
 if __name__ == "__main__":

@@ -142,3 +142,9 @@ def picture() -> Callable[..., Image.Image]:
         return Image.fromarray(pixels.astype(np.uint8))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_vlm() -> Callable[..., VisionLanguageModel]:
+    """`tiny_vlm`, for fixtures that outlive a test."""
+    return tiny_vlm

@@ -10,6 +10,7 @@ from mmpref.progress import say
 # Read by the libraries when they are imported, which is after this module.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def run(main: Callable[[], None]) -> None:

@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from mmpref.errors import InputError
+from mmpref.images import open_image
 from mmpref.preferences import Pair, Quarantined, read_pairs, validate, write_pairs
 from mmpref.randomness import generator
 from mmpref.sampling import bdhs
@@ -127,7 +128,7 @@ def test_the_record_tells_the_mask(vlm, pairs, tmp_path):
     found = sample_shard(vlm, by_length, pairs, settings(), 7, tmp_path / "a")
     for pair in found:
         record = pair.meta["bdhs"]
-        prompt = vlm.encode_prompt(pair.prompt, [bdhs.open_image(pair.images[0])])
+        prompt = vlm.encode_prompt(pair.prompt, [open_image(pair.images[0])])
         draws = generator(7, "bdhs-mask", pair.id, record["iteration"])
         visible = visible_tokens(prompt, 0.7, draws)[prompt.is_image]
         assert (record["visible"], record["image_tokens"]) == (visible.sum(), len(visible))

@@ -95,6 +95,19 @@ def test_hidden_tokens_are_not_computed(llava, picture):
     assert read.keys.shape[1] == longest
 
 
+def test_a_batch_is_read_once_and_then_only_new_tokens(llava, picture):
+    lengths = []
+    llava.language_model.register_forward_pre_hook(
+        lambda module, inputs, options: lengths.append(tuple(options["inputs_embeds"].shape[:2])),
+        with_kwargs=True,
+    )
+    prompts, visible, contexts = batch(llava, picture)
+    with_bias(llava, [llava.eos_token_id], -1000.0)
+    Sampler(llava, 1, 1).complete(prompts, visible, requests(contexts, tokens=5, begin=None))
+    assert lengths[0][0] == 3
+    assert lengths[1:] == [(7, 1)] * 4
+
+
 def test_greedy_completions_are_those_of_one_token_at_a_time(vlm, picture):
     prompts, visible, contexts = batch(vlm, picture)
     wanted = requests(contexts, begin=None)

@@ -100,7 +100,6 @@ rule local_pairs:
         lambda wildcards: study.datasets[wildcards.dataset].file,
     output:
         pairs="<results>/datasets/{dataset}/pairs.parquet",
-        quarantine="<results>/datasets/{dataset}/quarantine.jsonl",
     log:
         "<results>/logs/local_pairs/{dataset}.log",
     wildcard_constraints:

@@ -62,7 +62,6 @@ rule bdhs_merge:
         ],
     output:
         pairs="<results>/preferences/{preferences}/pairs.parquet",
-        quarantine="<results>/preferences/{preferences}/quarantine.jsonl",
         statistics=report(
             "<results>/preferences/{preferences}/statistics.json",
             caption="../report/statistics.rst",

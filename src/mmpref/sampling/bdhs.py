@@ -6,13 +6,17 @@ text before it. An answer that means the same as the chosen one is drawn anew, w
 other cuts; the last try has no guidance by the chosen answer and counts whatever it says.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mmpref.errors import InputError
+from mmpref.images import open_image
 from mmpref.models import VisionLanguageModel
-from mmpref.preferences import Candidate, Pair, open_image
+from mmpref.preferences import Candidate, Pair
 from mmpref.progress import track
 from mmpref.randomness import generator
 from mmpref.sampling.decoding import Completion, Request, Sampler
@@ -49,27 +53,27 @@ def sample_shard(
         InputError: a pair's prompt or chosen answer contains the model's image placeholder.
     """
     pairs = shard_of(pairs, shard, shards)
-    # Neither changes a result.
-    what = settings.model_dump(exclude={"batch_size", "shards"})
-    key = fingerprint(what, seed, model_fingerprint(vlm), [_content(pair) for pair in pairs])
+    # What does not change a result is no reason to begin anew.
+    relevant = settings.model_dump(exclude={"batch_size", "shards"})
+    key = fingerprint(relevant, seed, model_fingerprint(vlm), [_content(pair) for pair in pairs])
     sampler = Sampler(vlm, settings.temperature, settings.top_p)
-    last: dict[str, Attempt] = {}
+    last: dict[str, Attempt] = {pair.id: {"iteration": 0, "accepted": False} for pair in pairs}
     with Journal(journal, key) as done:
-        for row in done.rows:
-            last[row["id"]] = row
+        last.update((row["id"], row) for row in done.rows)
         for iteration in range(1, settings.iterations + 1):
             open_pairs = [
                 pair
                 for pair in pairs
-                if pair.id not in last
-                or (not last[pair.id]["accepted"] and last[pair.id]["iteration"] < iteration)
+                if not last[pair.id]["accepted"] and last[pair.id]["iteration"] < iteration
             ]
             batches = [
                 open_pairs[first : first + settings.batch_size]
                 for first in range(0, len(open_pairs), settings.batch_size)
             ]
-            what_runs = f"BDHS iteration {iteration}, {len(open_pairs)} answers in batches"
-            for batch in track(batches, what_runs, total=len(batches)) if batches else ():
+            if not batches:
+                continue
+            label = f"BDHS iteration {iteration}, {len(open_pairs)} answers in batches"
+            for batch in track(batches, label, total=len(batches)):
                 rows = attempt(sampler, similarity, batch, settings, seed, iteration)
                 done.append(rows)
                 last.update((row["id"], row) for row in rows)
@@ -112,16 +116,18 @@ def attempt(
         prompts.append(prompt)
         mask_draws = generator(seed, "bdhs-mask", pair.id, iteration)
         visible.append(visible_tokens(prompt, settings.mask_ratio, mask_draws))
-        draws = _uniforms(seed, pair.id, iteration)
+        limit = 2 * length + settings.max_new_tokens if free else settings.max_new_tokens
         if free:
             openings.append([])
-            requests.append([Request([], draws(0, 2 * length + settings.max_new_tokens))])
+            requests.append([Request([], _uniforms(seed, pair, iteration, 0, limit))])
         else:
             split_draws = generator(seed, "bdhs-split", pair.id, iteration)
             openings.append(split(vlm.tokenizer, pair.chosen, split_draws))
             requests.append(
                 [
-                    Request(opening.context, draws(k, settings.max_new_tokens), opening.begin)
+                    Request(
+                        opening.context, _uniforms(seed, pair, iteration, k, limit), opening.begin
+                    )
                     for k, opening in enumerate(openings[-1])
                 ]
             )
@@ -145,7 +151,7 @@ def attempt(
             "unfinished": any(completion.end == "limit" for completion in row),
             "sentences": [
                 {"kept": opening.text, "completed": completion.text, "swapped": opening.swapped}
-                for opening, completion in zip(kept, row, strict=False)
+                for opening, completion in zip(kept, row, strict=not free)
             ],
         }
         for pair, prompt, shown, text, score, kept, row in zip(
@@ -174,11 +180,8 @@ def candidates(pairs: Sequence[Pair], file: str) -> Iterator[Candidate]:
         )
 
 
-def _uniforms(seed: int, pair_id: str, iteration: int) -> Callable[[int, int], Any]:
-    def draws(sentence: int, count: int) -> Any:
-        return generator(seed, "bdhs-sample", pair_id, iteration, sentence).random(count)
-
-    return draws
+def _uniforms(seed: int, pair: Pair, iteration: int, sentence: int, count: int) -> np.ndarray:
+    return generator(seed, "bdhs-sample", pair.id, iteration, sentence).random(count)
 
 
 def _joined(openings: Sequence[Opening], completions: Sequence[Completion]) -> str:
@@ -198,15 +201,7 @@ def _differs(text: str, chosen: str) -> bool:
 
 def _with_rejected(pair: Pair, row: Attempt) -> Pair:
     record = {name: value for name, value in row.items() if name not in ("id", "text", "accepted")}
-    return Pair(
-        id=pair.id,
-        images=pair.images,
-        prompt=pair.prompt,
-        chosen=pair.chosen,
-        rejected=row["text"],
-        source=pair.source,
-        meta={**pair.meta, "bdhs": record},
-    )
+    return replace(pair, rejected=row["text"], meta={**pair.meta, "bdhs": record})
 
 
 def _content(pair: Pair) -> list[Any]:

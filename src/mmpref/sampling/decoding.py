@@ -85,31 +85,31 @@ def prefill(
         ],
         batch_first=True,
     )
-    length = embeddings.shape[1]
 
     def padded(name: str, value: int) -> Tensor:
         parts = [getattr(row, name) for row in rows]
-        return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=value)
+        whole = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=value)
+        return whole.to(vlm.device)
 
-    segments, reach = padded("segments", -1), padded("reach", -1)
-    column = torch.arange(length)
+    segments, reach, positions = padded("segments", -1), padded("reach", -1), padded("positions", 0)
+    column = torch.arange(embeddings.shape[1], device=vlm.device)
     own = (segments[:, :, None] == segments[:, None, :]) & (column <= column[:, None])
     trunk = (segments == 0)[:, None, :] & (column <= reach[:, :, None])
     sees = own | trunk
     cache = DynamicCache()
     hidden = vlm.language_model(
         inputs_embeds=embeddings,
-        attention_mask=_additive(sees, embeddings.dtype)[:, None].to(vlm.device),
-        position_ids=padded("positions", 0).to(vlm.device),
+        attention_mask=_additive(sees, embeddings.dtype)[:, None],
+        position_ids=positions,
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state
-    row_of = torch.cat([torch.full_like(row.last, i) for i, row in enumerate(rows)])
-    last = torch.cat([row.last for row in rows])
+    row_of = torch.cat([torch.full_like(row.last, i) for i, row in enumerate(rows)]).to(vlm.device)
+    last = torch.cat([row.last for row in rows]).to(vlm.device)
     return Prefilled(
         [(keys, values) for keys, values, _ in cache],
-        hidden[row_of.to(vlm.device), last.to(vlm.device)],
-        padded("positions", 0)[row_of, last] + 1,
+        hidden[row_of, last],
+        positions[row_of, last] + 1,
         row_of,
         sees[row_of, last],
     )
@@ -150,15 +150,11 @@ class Sampler:
         for i, run in enumerate(runs):
             uniforms[i, : len(run.request.uniforms)] = run.request.uniforms
         draws = torch.from_numpy(uniforms).to(vlm.device)
-        layers = [
-            _Buffer(keys, values, start.rows.to(vlm.device), room) for keys, values in start.cache
-        ]
+        layers = [_Buffer(keys, values, start.rows, room) for keys, values in start.cache]
         cache = Cache(layers=list(layers))
         dtype = start.hidden.dtype
         mask = _additive(torch.nn.functional.pad(start.keys, (0, room), value=True), dtype)
-        mask = mask[:, None, None].to(vlm.device)
-        positions = start.positions.to(vlm.device)
-        hidden = start.hidden
+        mask, positions, hidden = mask[:, None, None], start.positions, start.hidden
         length = start.keys.shape[1]
         batch = runs
         for step in range(room):
@@ -341,4 +337,5 @@ def _common(one: Sequence[object], other: Sequence[object]) -> int:
 
 def _additive(sees: Tensor, dtype: torch.dtype) -> Tensor:
     """Return 0 where a token sees another and a very negative number elsewhere."""
-    return torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
+    mask = torch.zeros(sees.shape, dtype=dtype, device=sees.device)
+    return mask.masked_fill(~sees, torch.finfo(dtype).min)

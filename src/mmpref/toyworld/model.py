@@ -13,7 +13,7 @@ from transformers import (
 from mmpref.toyworld.scenes import IMAGE_SIZE
 from mmpref.toyworld.tokenizer import build_tokenizer
 
-PATCH_SIZE = 9
+PATCH_SIZE = 12
 IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2
 
 
@@ -70,7 +70,7 @@ def build_model(
     config = LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_id=processor.image_token_id,
+        image_token_index=processor.image_token_id,
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         tie_word_embeddings=False,

@@ -154,8 +154,9 @@ class Pen:
 
 def pen_for(draw: ImageDraw.ImageDraw, placed: PlacedObject) -> Pen:
     """Return the pen that draws in an object's box."""
-    box = (placed.left, placed.top, placed.width, placed.height)
-    return Pen(draw, *(SUPERSAMPLING * length for length in box), mirrored=placed.mirrored)
+    left, top = SUPERSAMPLING * placed.left, SUPERSAMPLING * placed.top
+    width, height = SUPERSAMPLING * placed.width, SUPERSAMPLING * placed.height
+    return Pen(draw, left, top, width, height, placed.mirrored)
 
 
 # ------------------------------------------------------------------------------- backgrounds

@@ -33,23 +33,26 @@ class Checkpoint:
     moments: dict[str, dict[str, Tensor]]
 
 
-def gather(engine: Any, parameters: Mapping[str, nn.Parameter], step: int, keep: bool) -> Checkpoint:
+def gather(
+    engine: Any, parameters: Mapping[str, nn.Parameter], step: int, keep: bool
+) -> Checkpoint:
     """Put the partitions of a DeepSpeed engine together; all processes have to call it.
 
     Returns them in float32 on the CPU where `keep` is true, and empty elsewhere.
     """
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
+    _link_moments(engine)
     weights: dict[str, Tensor] = {}
     moments: dict[str, dict[str, Tensor]] = {moment: {} for moment in MOMENTS}
     for name, parameter in parameters.items():
-        whole = safe_get_full_fp32_param(parameter)
+        weight = safe_get_full_fp32_param(parameter)
         if keep:
-            weights[name] = whole.detach().cpu().reshape(_shape(parameter)).clone()
+            weights[name] = weight.cpu().clone()
         for moment in MOMENTS:
-            whole = safe_get_full_optimizer_state(parameter, moment)
+            value = safe_get_full_optimizer_state(parameter, moment)
             if keep:
-                moments[moment][name] = whole.detach().cpu().reshape(_shape(parameter)).clone()
+                moments[moment][name] = value.cpu().clone()
     return Checkpoint(step, weights, moments)
 
 
@@ -59,20 +62,17 @@ def restore(engine: Any, parameters: Mapping[str, nn.Parameter], checkpoint: Che
     from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
     optimizer = engine.optimizer
-    stage_3 = engine.zero_optimization_partition_weights()
-    flat = (
+    for partition in (
         optimizer.fp32_partitioned_groups_flat
-        if stage_3
+        if engine.zero_optimization_partition_weights()
         else optimizer.single_partition_of_fp32_groups
-    )
-    for partition in flat:
+    ):
         # AdamW makes its state at its first step, which is too late to fill it.
         optimizer.optimizer.state[partition] = {
             "step": torch.tensor(float(checkpoint.step)),
             **{moment: torch.zeros_like(partition) for moment in MOMENTS},
         }
-    if not stage_3:
-        optimizer._lazy_init_hp_params_optimizer_state()
+    _link_moments(engine)
     for name, parameter in parameters.items():
         weight = checkpoint.weights[name].to(engine.device)
         with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0), torch.no_grad():
@@ -83,9 +83,15 @@ def restore(engine: Any, parameters: Mapping[str, nn.Parameter], checkpoint: Che
             safe_set_full_optimizer_state(parameter, value, moment)
 
 
-def _shape(parameter: nn.Parameter) -> torch.Size:
-    # ZeRO-3 leaves the parameter itself empty.
-    return getattr(parameter, "ds_shape", parameter.shape)
+def _link_moments(engine: Any) -> None:
+    """Let the parameters of stages 1 and 2 know where their moments are.
+
+    DeepSpeed 0.19.8 does so after the step of the first parameter group, when the moments of the
+    other groups are not there yet.
+    """
+    if not engine.zero_optimization_partition_weights():
+        engine.optimizer._hp_optimizer_states_linked = False
+        engine.optimizer._lazy_init_hp_params_optimizer_state()
 
 
 class Checkpoints:

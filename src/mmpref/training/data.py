@@ -132,4 +132,3 @@ def _bytes(prompt: Prompt) -> int:
 def unchanged(batch: list[Scored]) -> list[Scored]:
     """Return the batch as it is: examples are of different lengths, the forward pads them."""
     return batch
-

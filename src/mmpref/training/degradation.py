@@ -82,8 +82,8 @@ def _other_image(pair: Pair, pairs: Sequence[Pair], rng: np.random.Generator) ->
             "choose another kind or add pairs"
         )
     while True:
-        images = pairs[rng.integers(len(pairs))].images
-        data = images[rng.integers(len(images))]
+        images = pairs[int(rng.integers(len(pairs)))].images
+        data = images[int(rng.integers(len(images)))]
         if data not in pair.images:
             return open_image(data)
 

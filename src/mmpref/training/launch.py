@@ -1,0 +1,161 @@
+"""Start the processes of a training: `python -m mmpref.training.launch [...] -- SCRIPT ARGUMENTS`.
+
+One process: the script itself. Several on one machine: torchrun. Several machines: srun, inside a
+SLURM allocation, with torchrun on each.
+"""
+
+import argparse
+import ctypes
+import logging
+import os
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+
+from mmpref import cli
+from mmpref.errors import InputError
+
+LAUNCHER = "MMPREF_LAUNCHER"
+"""Variable with the process id of the launcher, for its children."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Start `--nodes` times `--processes` processes and end as they end.
+
+    Raises:
+        InputError: there are fewer GPUs or cores than processes, or no SLURM for several machines.
+    """
+    parser = argparse.ArgumentParser(prog="mmpref.training.launch", description=__doc__)
+    parser.add_argument("--nodes", type=int, default=1, help="machines")
+    parser.add_argument("--processes", type=int, default=1, help="processes per machine")
+    # What srun's tasks are started with:
+    parser.add_argument("--node-rank", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--head", help=argparse.SUPPRESS)
+    parser.add_argument("script", nargs="+", metavar="-- SCRIPT ARGUMENTS")
+    options = parser.parse_args(arguments)
+    if options.nodes > 1 and options.head is None:
+        command = srun_command(options.nodes, options.processes, options.script, os.environ)
+        os.execvp(command[0], command)
+    cores = _cores()
+    if options.processes > 1:
+        _check_room(options.processes, cores)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // options.processes)))
+    if options.nodes == options.processes == 1:
+        os.execv(sys.executable, [sys.executable, *options.script])
+    _torchrun(
+        torchrun_arguments(
+            options.nodes,
+            options.processes,
+            options.script,
+            options.node_rank,
+            options.head,
+            int(os.environ.get("SLURM_JOB_ID", "0")),
+        )
+    )
+
+
+def srun_command(
+    nodes: int, processes: int, script: Sequence[str], environment: Mapping[str, str]
+) -> list[str]:
+    """Return the command that starts this launcher once on each machine of a SLURM allocation.
+
+    Raises:
+        InputError: there is no allocation, or no srun.
+    """
+    if "SLURM_JOB_ID" not in environment or not shutil.which("srun"):
+        raise InputError(
+            f"training.nodes is {nodes}, but this is no SLURM job; "
+            "use `snakemake --profile slurm`, or nodes: 1"
+        )
+    again = [sys.executable, "-m", "mmpref.training.launch"]
+    again += ["--nodes", str(nodes), "--processes", str(processes)]
+    payload = (
+        # Only inside the step is it known which machines it has.
+        'head=$(scontrol show hostnames "$SLURM_STEP_NODELIST" | head -n1)\n'
+        f'exec {shlex.join(again)} --node-rank "$SLURM_NODEID" --head "$head" '
+        f"-- {shlex.join(script)}"
+    )
+    command = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    if "SLURM_CPUS_PER_TASK" in environment:
+        # srun does not take it from the job.
+        command.append(f"--cpus-per-task={environment['SLURM_CPUS_PER_TASK']}")
+    return [*command, "--kill-on-bad-exit=1", "bash", "-euc", payload]
+
+
+def torchrun_arguments(
+    nodes: int,
+    processes: int,
+    script: Sequence[str],
+    node_rank: int | None,
+    head: str | None,
+    job: int,
+) -> list[str]:
+    """Return torchrun's arguments on one machine; `job` keeps the ports of jobs apart."""
+    if nodes == 1:
+        return ["--standalone", f"--nproc-per-node={processes}", "--", *script]
+    # Static: ranks follow the machines' order, which c10d would shuffle.
+    return [
+        f"--nnodes={nodes}",
+        f"--nproc-per-node={processes}",
+        f"--node-rank={node_rank}",
+        f"--master-addr={head}",
+        f"--master-port={20000 + job % 20000}",
+        "--",
+        *script,
+    ]
+
+
+def _torchrun(arguments: list[str]) -> None:
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    # The failed process has said what is wrong; torchrun would add a page to it.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.getLogger("torch.distributed.run").setLevel(logging.CRITICAL)
+    os.environ[LAUNCHER] = str(os.getpid())
+    try:
+        run.run(run.parse_args(arguments))
+    except ChildFailedError as error:
+        code = error.get_first_failure()[1].exitcode
+        sys.exit(128 - code if code < 0 else code)
+    except SignalException as error:
+        sys.exit(128 + error.sigval)
+
+
+def die_with_launcher() -> None:
+    """Let this process be killed when its launcher is, however that ends (Linux only).
+
+    torchrun's children are in sessions of their own. Left behind, they would go on training, and
+    be in the way of the next start.
+    """
+    launcher = os.environ.get(LAUNCHER)
+    if launcher is None or not sys.platform.startswith("linux"):
+        return
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != int(launcher):
+        sys.exit("the launcher has ended")
+
+
+def _check_room(processes: int, cores: int) -> None:
+    import torch
+
+    gpus = torch.cuda.device_count()
+    room, what = (gpus, "GPUs") if gpus else (cores, "cores")
+    if processes > room:
+        raise InputError(
+            f"training.processes is {processes}, but this machine has {room} {what} to use"
+        )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    cli.run(main)

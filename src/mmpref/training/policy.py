@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import peft
 import torch
@@ -69,9 +70,11 @@ def with_adapter(vlm: VisionLanguageModel, training: Training, seed: int) -> Pol
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "adapter"))
-        adapted = peft.get_peft_model(vlm.model, config)
+        # In the model's own type: ZeRO-3 wants one type for all, and keeps float32 copies itself.
+        adapted = peft.get_peft_model(vlm.model, config, autocast_adapter_dtype=False)
     if training.gradient_checkpointing:
-        vlm.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+        language_model: Any = vlm.language_model
+        language_model.gradient_checkpointing_enable({"use_reentrant": False})
     return Policy(vlm, adapted)
 
 

@@ -11,6 +11,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
+from mmpref.training.launch import die_with_launcher
+
 T = TypeVar("T")
 
 
@@ -29,6 +31,7 @@ class Processes:
         DeepSpeed has to be initialised before anything else of it is used: under ZeRO-3 even
         before the model is loaded.
         """
+        die_with_launcher()
         if "RANK" not in os.environ:
             alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
             os.environ.update(alone, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
@@ -38,6 +41,8 @@ class Processes:
             torch.cuda.set_device(device)
         else:
             os.environ.setdefault("DS_ACCELERATOR", "cpu")
+            # Nothing is compiled here, and loading the compiler takes a second.
+            os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
         # Of PyTorch about what DeepSpeed and accelerate call.
         warnings.filterwarnings("ignore", category=FutureWarning)
         import deepspeed
@@ -46,10 +51,11 @@ class Processes:
         if device.type == "cpu":
             # Otherwise DeepSpeed compiles a collective through shared memory at its first start,
             # a minute for what gloo does as well.
-            deepspeed.ops.__compatible_ops__ = {}  # type: ignore[attr-defined]
+            deepspeed.ops.__compatible_ops__ = {}
         deepspeed.logger.setLevel("ERROR")
         logging.getLogger("accelerate").setLevel("ERROR")
-        deepspeed.init_distributed()
+        if not distributed.is_initialized():
+            deepspeed.init_distributed()
         return cls(distributed.get_rank(), distributed.get_world_size(), device)
 
     @property

@@ -130,8 +130,12 @@ def write_degraded(
 
     sizes = [len(pair.chosen) for _, pair in turns]
     logps = _in_batches(vlm, example, sizes, (DEGRADED,), batch_size, f"reference, {kind}")
-    columns = {"id": [pair.id for _, pair in turns], "epoch": [epoch for epoch, _ in turns]}
-    _write(path, {**columns, **logps}, {**facts, "degradation": asdict(degradation)})
+    columns: dict[str, list[Any]] = {
+        "id": [pair.id for _, pair in turns],
+        "epoch": [epoch for epoch, _ in turns],
+        **logps,
+    }
+    _write(path, columns, {**facts, "degradation": asdict(degradation)})
 
 
 def read_reference(

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import math
-import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import (
     PrinterCallback,
@@ -82,8 +82,9 @@ def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
     kind = run.degraded_image
     reference = read_reference(facts, files.answers, files.degraded, kind, training.epochs)
     settings = settings_of(run, seed, facts, reference)
-    work = output / "checkpoints" / fingerprint(settings)
-    with _locked(output, processes.is_first):
+    unfinished = output / "checkpoints"
+    work = unfinished / fingerprint(settings)
+    with _locked(unfinished, processes.is_first):
         checkpoints = Checkpoints(work, settings)
         if processes.is_first:
             work.mkdir(parents=True, exist_ok=True)
@@ -109,16 +110,15 @@ def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
             )
             checkpoint = trainer.run(checkpoint, checkpoints, metrics)
         if processes.is_first:
-            with replacing(output / "metrics.jsonl") as temporary:
-                temporary.write_bytes((work / "metrics.jsonl").read_bytes())
             resolved = {"name": name, "seed": seed, "run": run.model_dump(mode="json")}
+            resolved["fingerprint"] = work.name
+            with replacing(output / "metrics.jsonl") as temporary:
+                shutil.copyfile(work / "metrics.jsonl", temporary)
             with replacing(output / "run.json") as temporary:
-                temporary.write_text(
-                    json.dumps({**resolved, "fingerprint": fingerprint(settings)}, indent=2) + "\n",
-                    encoding="utf-8",
-                )
+                temporary.write_text(json.dumps(resolved, indent=2) + "\n", encoding="utf-8")
+            # Last, for it says that the run is finished.
             save_adapter(output / "adapter", policy, checkpoint.weights)
-            remove(output / "checkpoints")
+            remove(unfinished)
         processes.wait()
 
 
@@ -218,7 +218,7 @@ class PreferenceTrainer(Trainer):
         # Prints the summary that Trainer ends with.
         self.remove_callback(PrinterCallback)
         self.policy = policy
-        self.objective = objective
+        self.objective: Objective = objective
         self.training = training
         self.order = order
         self.dataset = PairDataset(policy.vlm, pairs, reference, objective.views)
@@ -241,9 +241,19 @@ class PreferenceTrainer(Trainer):
             metrics.close()
         return self.gather(self.order.steps)
 
+    @property
+    def engine(self) -> Any:
+        """DeepSpeed's engine, while training."""
+        return self.deepspeed
+
+    @property
+    def schedule(self) -> Any:
+        """The learning rates' schedule, while training."""
+        return self.lr_scheduler
+
     def gather(self, step: int) -> Checkpoint:
         """Return the state after a step; only the first process gets the content."""
-        return gather(self.deepspeed, self.policy.trained(), step, keep=self.processes.is_first)
+        return gather(self.engine, self.policy.trained(), step, keep=self.processes.is_first)
 
     def get_train_dataloader(self) -> DataLoader:
         """Return this process's share of all remaining steps, in order."""
@@ -254,7 +264,7 @@ class PreferenceTrainer(Trainer):
         workers = 2 if self.processes.device.type == "cuda" else 0
         return DataLoader(
             self.dataset,
-            batch_sampler=micro_batches,  # type: ignore[arg-type]
+            batch_sampler=micro_batches,
             collate_fn=unchanged,
             num_workers=workers,
         )
@@ -332,7 +342,7 @@ class PreferenceTrainer(Trainer):
         totals = table.sum(dim=0).tolist()
         peak = table[:, -1].max().item()
         step = self.state.global_step
-        grad_norm = float(self.deepspeed.get_global_grad_norm())
+        grad_norm = float(self.engine.get_global_grad_norm())
         # DeepSpeed says -1 where the norm is not finite.
         if not math.isfinite(totals[0]) or not math.isfinite(grad_norm) or grad_norm < 0:
             raise InputError(self._not_finite(step))
@@ -402,17 +412,16 @@ class _EveryStep(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if self.checkpoint:
-            restore(self.trainer.deepspeed, self.trainer.policy.trained(), self.checkpoint)
+            restore(self.trainer.engine, self.trainer.policy.trained(), self.checkpoint)
             state.global_step = self.checkpoint.step
-            scheduler = self.trainer.lr_scheduler
-            scheduler.last_epoch = self.checkpoint.step - 1
-            scheduler.step()
+            self.trainer.schedule.last_epoch = self.checkpoint.step - 1
+            self.trainer.schedule.step()
         self.last = time.monotonic()
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.learning_rate = self.trainer.lr_scheduler.get_last_lr()[0]
+        self.learning_rate = self.trainer.schedule.get_last_lr()[0]
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -429,17 +438,19 @@ class _EveryStep(TrainerCallback):
 
 
 @contextmanager
-def _locked(output: Path, is_first: bool) -> Iterator[None]:
+def _locked(folder: Path, is_first: bool) -> Iterator[None]:
     """Let one training at a time into a folder; the lock ends with the process."""
     if not is_first:
         yield
         return
-    output.mkdir(parents=True, exist_ok=True)
-    with open(output / ".lock", "w", encoding="utf-8") as lock:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise InputError(
-                f"{output}: another process is training this run; wait for it or end it"
+                f"{folder.parent}: another process is training this run; wait for it or end it"
             ) from None
+        except OSError:
+            say(f"train: {folder}: this file system has no locks; start each run once only")
         yield
