@@ -20,9 +20,7 @@ def main() -> None:
     parser.add_argument("--statistics", required=True, help="JSON to write")
     arguments = parser.parse_args()
     pairs = merge([read_pairs(shard, require_rejected=False) for shard in arguments.shards])
-    kept, quarantined = write_valid_pairs(
-        arguments.output, candidates(pairs, "sampled answers")
-    )
+    kept, quarantined = write_valid_pairs(arguments.output, candidates(pairs, "sampled answers"))
     with replacing(arguments.statistics) as temporary:
         temporary.write_text(json.dumps(statistics(pairs), indent=2) + "\n", encoding="utf-8")
     say(f"{len(pairs)} answers sampled: {kept} pairs, {quarantined} in quarantine")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable
 
 from mmpref.errors import InputError
@@ -12,17 +13,21 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+SECONDS_FOR_THE_FIRST = 5.0
+
 
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main`; end with 1 and one message on wrong input, with 130 on Ctrl-C.
 
-    Of several processes of a training, which meet the same mistake, the first one speaks.
+    The processes of a training meet most mistakes together. The first one speaks, and its end is
+    the end of the others; one that is still there later has met a mistake of its own.
     """
     try:
         main()
     except InputError as error:
-        if os.environ.get("RANK", "0") == "0":
-            say(f"error: {error}")
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(SECONDS_FOR_THE_FIRST)
+        say(f"error: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

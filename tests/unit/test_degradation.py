@@ -94,9 +94,7 @@ def test_a_crop_of_a_narrow_image_fits():
 
 
 def test_another_image_is_never_its_own(pairs):
-    seen = {
-        png(degraded_images("other_image", pairs[0], pairs, seed, 0)[0]) for seed in range(100)
-    }
+    seen = {png(degraded_images("other_image", pairs[0], pairs, seed, 0)[0]) for seed in range(100)}
     everything = {png(open_image(data)) for pair in pairs for data in pair.images}
     assert seen == everything - {png(open_image(pairs[0].images[0]))}
 

@@ -55,9 +55,7 @@ def test_answers_are_those_of_each_pair_alone(
             assert table[view][i] == pytest.approx(expected, rel=1e-5)
 
 
-def test_degraded_are_those_of_each_pair_and_epoch(
-    tmp_path, saved_llava, llava, pairs, pairs_file
-):
+def test_degraded_are_those_of_each_pair_and_epoch(tmp_path, saved_llava, llava, pairs, pairs_file):
     output = tmp_path / "degraded.parquet"
     compute(output, saved_llava, pairs_file, "float32", 4, CROPS)
     table = pq.read_table(output).to_pydict()
@@ -145,13 +143,13 @@ def test_another_weight_is_another_model(saved_llava, pairs_file, make_vlm):
 def test_a_pair_too_long_for_the_model_is_named(llava, pairs):
     llava.model.config.text_config.max_position_embeddings = 60
     images = {"original": [open_image(pairs[3].images[0])]}
-    with pytest.raises(InputError, match=r"pair pair 3: .* are \d+ tokens, the model looks back 60"):
+    with pytest.raises(
+        InputError, match=r"pair pair 3: .* are \d+ tokens, the model looks back 60"
+    ):
         encode(llava, pairs[3], images)
 
 
-def test_nothing_is_left_of_a_reference_that_failed(
-    tmp_path, saved_llava, pairs_file, monkeypatch
-):
+def test_nothing_is_left_of_a_reference_that_failed(tmp_path, saved_llava, pairs_file, monkeypatch):
     monkeypatch.setattr(reference, "encode", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         compute(tmp_path / "out" / "answers.parquet", saved_llava, pairs_file, "float32", 4)

@@ -1,15 +1,11 @@
 """How alike two answers are, by words or by meaning."""
 
 import importlib.util
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import AutoModel, AutoTokenizer
 
 from mmpref.errors import InputError
 
@@ -31,7 +27,7 @@ def load_similarity(encoder: str, device: str | torch.device = "cpu") -> Similar
     if encoder == "exact":
         return exact
     if encoder != "minilm":
-        return SentenceEncoder(encoder, device).similarity
+        return sentence_encoder(encoder, device)
     package = importlib.util.find_spec(MINILM_PACKAGE)
     if package is None or not package.submodule_search_locations:
         raise InputError(
@@ -39,7 +35,7 @@ def load_similarity(encoder: str, device: str | torch.device = "cpu") -> Similar
             "`exact` or the folder of a sentence encoder"
         )
     # The package's code is of no use here; only the folder inside is.
-    return SentenceEncoder(Path(package.submodule_search_locations[0]) / "model", device).similarity
+    return sentence_encoder(Path(package.submodule_search_locations[0]) / "model", device)
 
 
 def exact(texts: Sequence[str], others: Sequence[str]) -> list[float]:
@@ -51,74 +47,39 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-class SentenceEncoder:
-    """A model in the format of sentence-transformers that averages its token vectors."""
+def sentence_encoder(folder: str | Path, device: str | torch.device = "cpu") -> Similarity:
+    """Return the cosine similarity under a model in the format of sentence-transformers.
 
-    def __init__(self, folder: str | Path, device: str | torch.device = "cpu") -> None:
-        folder = Path(folder)
-        self.max_tokens = int(_settings(folder, "sentence_bert_config.json")["max_seq_length"])
-        modules: Any = _settings(folder, "modules.json")
-        kinds = [module["type"].rpartition(".")[2] for module in modules]
-        if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
-            raise InputError(f"{folder / 'modules.json'}: {', '.join(kinds)} is not supported")
-        pooling = _settings(folder, f"{modules[1]['path']}/config.json")
-        used = [name for name, value in pooling.items() if name.startswith("pooling") and value]
-        if used not in (["pooling_mode_mean_tokens"], ["pooling_mode"]) or (
-            pooling.get("pooling_mode", "mean") != "mean"
-        ):
-            raise InputError(f"{folder}: only mean pooling is supported, this is {pooling}")
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self.model = AutoModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-            )
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder}: cannot be loaded as an encoder: {error}") from error
-        self.model.to(device).eval()
-        self.device = device
+    Raises:
+        InputError: there is no such model in the folder.
+    """
+    # Imported where it is needed: it takes seconds.
+    from sentence_transformers import SentenceTransformer
 
-    @torch.no_grad()
-    def encode(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
-        """Return vectors [N, H] of length 1, on the CPU.
+    if not (Path(folder) / "modules.json").is_file():
+        raise InputError(
+            f"{folder}: no sentence encoder here (modules.json is missing); give `exact`, `minilm` "
+            "or the folder of a model of sentence-transformers"
+        )
+    try:
+        model = SentenceTransformer(
+            str(folder),
+            device=str(device),
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True},
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: cannot be loaded as a sentence encoder: {error}") from error
 
-        A text's vector is the mean of its token vectors; only the first `max_tokens` tokens count.
-        """
-        vectors = torch.zeros(len(texts), self.model.config.hidden_size)
-        # Texts of like length lie in one batch, so that little of it is padding.
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        for first in range(0, len(order), batch_size):
-            chosen = order[first : first + batch_size]
-            encoded = self.tokenizer(
-                [texts[i] for i in chosen],
-                padding=True,
-                truncation=True,
-                max_length=self.max_tokens,
-                return_tensors="pt",
-            ).to(self.device)
-            states = self.model(**encoded).last_hidden_state
-            weights = encoded["attention_mask"][:, :, None].to(states.dtype)
-            means = (states * weights).sum(1) / weights.sum(1)
-            vectors[chosen] = torch.nn.functional.normalize(means, dim=-1).cpu()
-        return vectors
-
-    def similarity(self, texts: Sequence[str], others: Sequence[str]) -> list[float]:
-        """Return the cosine of the angle between each text and its other, 1.0 for equal ones."""
+    def similarity(texts: Sequence[str], others: Sequence[str]) -> list[float]:
         unique = list(dict.fromkeys([*texts, *others]))
-        place = {text: i for i, text in enumerate(unique)}
-        vectors = self.encode(unique)
-        left = vectors[[place[text] for text in texts]]
-        right = vectors[[place[other] for other in others]]
-        cosines = (left * right).sum(-1).tolist()
+        if not unique:
+            return []
+        vectors = model.encode(unique, normalize_embeddings=True, show_progress_bar=False)
+        vector = dict(zip(unique, vectors, strict=True))
         return [
-            1.0 if text == other else cosine
-            for text, other, cosine in zip(texts, others, cosines, strict=True)
+            1.0 if text == other else float(vector[text] @ vector[other])
+            for text, other in zip(texts, others, strict=True)
         ]
 
-
-def _settings(folder: Path, name: str) -> Any:
-    try:
-        return json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder / name}: {error}. The folder of a model of sentence-transformers is needed."
-        ) from error
+    return similarity

@@ -41,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cores = _cores()
     if options.processes > 1:
         _check_room(options.processes, cores)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // options.processes)))
+    # Snakemake says here how many threads a job has, for all its processes. More of them than
+    # cores wait for each other actively, and a training becomes a hundred times slower.
+    threads = min(int(os.environ.get("OMP_NUM_THREADS", cores)), cores)
+    os.environ["OMP_NUM_THREADS"] = str(max(1, threads // options.processes))
     if options.nodes == options.processes == 1:
         os.execv(sys.executable, [sys.executable, *options.script])
     _torchrun(

@@ -54,8 +54,7 @@ class Processes:
             deepspeed.ops.__compatible_ops__ = {}
         deepspeed.logger.setLevel("ERROR")
         logging.getLogger("accelerate").setLevel("ERROR")
-        if not distributed.is_initialized():
-            deepspeed.init_distributed()
+        deepspeed.init_distributed()
         return cls(distributed.get_rank(), distributed.get_world_size(), device)
 
     @property

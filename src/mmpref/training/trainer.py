@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -415,7 +416,8 @@ class _EveryStep(TrainerCallback):
             restore(self.trainer.engine, self.trainer.policy.trained(), self.checkpoint)
             state.global_step = self.checkpoint.step
             self.trainer.schedule.last_epoch = self.checkpoint.step - 1
-            self.trainer.schedule.step()
+            with warnings.catch_warnings(action="ignore"):  # that no optimiser step came before
+                self.trainer.schedule.step()
         self.last = time.monotonic()
 
     def on_optimizer_step(
