@@ -55,14 +55,14 @@ def encoder_folder(tmp_path_factory):
     (folder / "modules.json").write_text(
         json.dumps(
             [
-                {"path": "", "type": "sentence_transformers.models.Transformer"},
-                {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+                {"name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+                {"name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
             ]
         )
     )
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling/config.json").write_text(
-        json.dumps({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True})
+        json.dumps({"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True})
     )
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 40}))
     return folder

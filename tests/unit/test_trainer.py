@@ -3,6 +3,7 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,7 @@ def adapter(output):
 
 
 PROJECTOR = {"projector_learning_rate": 0.02, "weight_decay": 0.1}
+LONG = {**PROJECTOR, "batch_size": 2, "micro_batch_size": 1}
 ALONE = {
     "plain": {},
     "projector": {"training": PROJECTOR},
@@ -98,6 +100,7 @@ ALONE = {
     "projector stage 3": {"training": {"zero_stage": 3, **PROJECTOR}},
     "bad reference": {"answers": "bad.parquet"},
     "busy": {},
+    "long": {"training": LONG},
 }
 TOGETHER = {
     "two": {},
@@ -493,21 +496,19 @@ def reports(study, name):
     return list((study / name / "checkpoints").glob("*/metrics.jsonl"))
 
 
-RESUMED = {**PROJECTOR, "lora_dropout": 0.3, "epochs": 2, "batch_size": 2, "micro_batch_size": 1}
-
-
 @TWO_PROCESSES
 @pytest.mark.slow
 def test_a_killed_training_ends_like_an_undisturbed_one(study):
-    job = {"training": {**RESUMED, "save_steps": 3}}
+    training = {**PROJECTOR, "lora_dropout": 0.3, "batch_size": 2, "micro_batch_size": 1}
+    job = {"training": {**training, "save_steps": 3}}
     start(study, 2, {"undisturbed": job})
     kill_when(study, 2, job, "killed", steps=5)
-    assert len(list((study / "killed" / "checkpoints").glob("*/checkpoint-*"))) == 1
+    assert len(list((study / "killed" / "checkpoints").glob("*/checkpoint-*"))) in (1, 2)
     # With a checkpoint at every step it is killed while saving, or right before or after.
-    again = {"training": {**RESUMED, "save_steps": 1}}
+    again = {"training": {**training, "save_steps": 1}}
     kill_when(study, 2, again, "killed", steps=8)
     log = start(study, 2, {"killed": job})
-    assert "continuing after step" in log
+    assert re.search("continuing after step ([789]|10) of 11", log)
     assert "Warning" not in log
 
     undisturbed, killed = adapter(study / "undisturbed"), adapter(study / "killed")
@@ -521,12 +522,11 @@ def test_a_killed_training_ends_like_an_undisturbed_one(study):
 
 @pytest.mark.slow
 def test_one_process_continues_at_another_stage(study, alone):
-    job = {"training": {**PROJECTOR, "save_steps": 1}}
-    kill_when(study, 1, job, "moved", steps=2)
-    changed = {**PROJECTOR, "zero_stage": 3, "micro_batch_size": 4}
+    kill_when(study, 1, {"training": {**LONG, "save_steps": 2}}, "moved", steps=3)
+    changed = {**LONG, "zero_stage": 3, "micro_batch_size": 2}
     log = start(study, 1, {"moved": {"training": changed}})
-    assert "continuing after step" in log
-    assert curve(study / "moved") == pytest.approx(curve(study / "projector"), rel=1e-5)
+    assert re.search("continuing after step [2468] of 11", log)
+    assert curve(study / "moved") == pytest.approx(curve(study / "long"), rel=1e-5)
 
 
 def test_a_second_training_of_a_run_is_refused(study, alone):

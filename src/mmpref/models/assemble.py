@@ -64,7 +64,7 @@ def assemble(folder: str | Path, package: str, file: str, seed: int) -> None:
             image_size=IMAGE_SIZE,
             patch_size=PATCH_SIZE,
         ),
-        image_token_id=image_token_id,
+        image_token_index=image_token_id,
         image_seq_length=(IMAGE_SIZE // PATCH_SIZE) ** 2,
         tie_word_embeddings=language_model.config.tie_word_embeddings,
     )

@@ -34,7 +34,7 @@ SENTENCES: dict[int, tuple[str, ...]] = {
 WHERE = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
 LONGEST = max(SENTENCES)
 
-AT_THE_END = 0.5
+AT_THE_END = 0.8
 """How often a captioner who adds an object does so after all the others."""
 
 

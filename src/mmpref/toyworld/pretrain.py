@@ -28,7 +28,8 @@ from mmpref.toyworld.scenes import IMAGE_SIZE, OBJECTS, PLACES, Scene, scene
 BLIND_SHARE = 0.25
 """Share of the captions that the language model learns without their image."""
 
-MUON_LEARNING_RATE, ADAMW_LEARNING_RATE = 0.03, 2e-3
+VISION_LEARNING_RATE, LANGUAGE_LEARNING_RATE, ADAMW_LEARNING_RATE = 0.03, 0.015, 2e-3
+"""Muon's for the blocks of either model, AdamW's for everything else."""
 
 PLACE_WEIGHT = 0.1
 """Weight of telling the place in the loss of the vision tower."""
@@ -127,7 +128,7 @@ def train_vision_tower(
         return seen + PLACE_WEIGHT * F.cross_entropy(places(states.mean(1)), of_place[batch])
 
     others = [tower.embeddings, tower.pre_layrnorm, objects, places]
-    return minimise(tower.encoder, others, loss, steps, "vision tower")
+    return minimise(tower.encoder, others, loss, steps, VISION_LEARNING_RATE, "vision tower")
 
 
 @torch.no_grad()
@@ -290,8 +291,8 @@ def train_language_model(
         each = F.cross_entropy(logits, rows.targets, reduction="none")
         return (each * rows.weights).sum() / rows.weights.sum()
 
-    others = [core.multi_modal_projector, decoder.embed_tokens, decoder.norm, model.lm_head]
-    return minimise(decoder.layers, others, loss, steps, "language model")
+    others = [core.multi_modal_projector, decoder.embed_tokens, decoder.norm]
+    return minimise(decoder.layers, others, loss, steps, LANGUAGE_LEARNING_RATE, "language model")
 
 
 # ------------------------------------------------------------------------------- both
@@ -309,6 +310,7 @@ def minimise(
     others: list[nn.Module],
     loss: Callable[[int], Tensor],
     steps: int,
+    learning_rate: float,
     what: str,
 ) -> list[float]:
     """Minimise `loss(step)` with a short warm-up and a cosine schedule, return the losses.
@@ -320,7 +322,7 @@ def minimise(
     rest = [parameter for parameter in blocks.parameters() if parameter.ndim != 2]
     rest += [parameter for module in others for parameter in module.parameters()]
     optimizers = [
-        torch.optim.Muon(matrices, lr=MUON_LEARNING_RATE, weight_decay=0.0),
+        torch.optim.Muon(matrices, lr=learning_rate, weight_decay=0.0),
         torch.optim.AdamW(
             rest, lr=ADAMW_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02, fused=True
         ),

@@ -84,6 +84,8 @@ def save_adapter(folder: Path, policy: Policy, weights: dict[str, Tensor]) -> No
         policy.adapted.save_pretrained(
             str(temporary), state_dict=weights, save_embedding_layers=False
         )
+        # safetensors lets only the owner read.
+        (temporary / "adapter_model.safetensors").chmod(0o644)
         # PEFT's model card is an empty form, its target modules are in no order.
         (temporary / "README.md").unlink(missing_ok=True)
         config = temporary / "adapter_config.json"
