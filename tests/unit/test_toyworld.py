@@ -197,7 +197,8 @@ def test_the_template_composes_as_trl_expects(processor):
     def ids(text):
         return processor.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    assert ids(rendered["prompt"] + rendered["chosen"]) == ids(rendered["prompt"]) + [
+    assert ids(rendered["prompt"] + rendered["chosen"]) == [
+        *ids(rendered["prompt"]),
         *ids("This is a park."),
         processor.tokenizer.eos_token_id,
     ]

@@ -107,11 +107,11 @@ def with_extra(caption: Caption, name: str, rng: np.random.Generator) -> Caption
     elif rng.random() < 0.5:
         sentences.insert(int(rng.integers(len(sentences) + 1)), alone)
     else:
-        _, mentions = sentences[rng.integers(len(sentences))]
+        at = int(rng.integers(len(sentences)))
+        mentions = sentences[at][1]
         mentions.insert(int(rng.integers(len(mentions) + 1)), extra)
         if len(mentions) > LONGEST:
-            last = mentions.pop()
-            sentences.append((int(rng.integers(12)), [last]))
+            sentences.insert(at + 1, (alone[0], [mentions.pop()]))
     return Caption(caption.opening, sentences)
 
 
