@@ -3,12 +3,14 @@
 import argparse
 from pathlib import Path
 
+import torch
+
 from mmpref.cli import run
+from mmpref.models import VisionLanguageModel
 from mmpref.preferences import read_pairs, write_pairs
 from mmpref.sampling.bdhs import sample_shard
 from mmpref.sampling.similarity import load_similarity
 from mmpref.study import Bdhs
-from mmpref.training.policy import load_policy
 
 
 def main() -> None:
@@ -24,7 +26,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = Bdhs.model_validate_json(arguments.settings)
     pairs = read_pairs(arguments.pairs, require_rejected=False)
-    vlm = load_policy(arguments.model, None, arguments.dtype)
+    vlm = VisionLanguageModel.load(arguments.model, getattr(torch, arguments.dtype))
     # Beside the output, not in it: Snakemake removes outputs before a job starts.
     journal = arguments.output.with_suffix(".journal")
     sampled = sample_shard(

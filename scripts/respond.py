@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import torch
+
 from mmpref.cli import run
 from mmpref.evaluation.generate import write_responses
 from mmpref.evaluation.items import read_items
@@ -20,7 +22,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="JSON Lines of answers")
     arguments = parser.parse_args()
     items = read_items(arguments.items)
-    policy = load_policy(arguments.model, arguments.adapter, arguments.dtype)
+    policy = load_policy(arguments.model, arguments.adapter, getattr(torch, arguments.dtype))
     write_responses(
         arguments.output,
         policy,

@@ -2,11 +2,10 @@
 
 import argparse
 
-from mmpref.toyworld.pairs import preference_pairs
-
 from mmpref.cli import run
 from mmpref.preferences import write_pairs
 from mmpref.study import ToyDataset
+from mmpref.toyworld.benchmark import preference_pairs
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ def _type(value: dict[str, Any]) -> str:
     if value.get("type") == "array":
         return f"list of {_type(value['items'])}"
     if value.get("type") == "object":
-        content = value.get("additionalProperties") or next(
+        content: dict[str, Any] = value.get("additionalProperties") or next(
             iter(value.get("patternProperties", {}).values()), {}
         )
         return f"mapping of names to {_type(content)}"

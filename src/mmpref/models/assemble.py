@@ -50,7 +50,7 @@ def assemble(folder: str | Path, package: str, file: str, seed: int) -> None:
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
     tokenizer.chat_template = CHAT_TEMPLATE
-    image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+    image_token_id = tokenizer.get_vocab()[IMAGE_TOKEN]
     language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
 
     torch.manual_seed(seed)

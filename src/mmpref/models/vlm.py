@@ -45,9 +45,11 @@ class VisionLanguageModel:
 
     @classmethod
     def load(
-        cls, folder: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu"
+        cls, folder: str | Path, dtype: torch.dtype = torch.float32, device: str | None = None
     ) -> "VisionLanguageModel":
         """Load a model folder (safetensors and processor); no code from the folder is run.
+
+        Without a `device` it goes to a GPU if there is one.
 
         Raises:
             InputError: the folder is missing or is not a model of a supported kind.
@@ -61,6 +63,7 @@ class VisionLanguageModel:
             processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError) as error:
             raise InputError(f"{folder}: cannot be loaded as a model: {error}") from error
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         model.to(torch.device(device))  # type: ignore[arg-type]
         return cls(model.eval(), processor, str(folder))
 

@@ -99,7 +99,7 @@ def load_policy(
     model: str | Path,
     adapter: str | Path | None,
     dtype: torch.dtype = torch.float32,
-    device: str = "cpu",
+    device: str | None = None,
 ) -> VisionLanguageModel:
     """Return a model folder's model with an adapter, or (None) as it is, ready to generate.
 
@@ -120,7 +120,7 @@ def load_policy(
         raise InputError(f"{adapter}: is no adapter of {model}: {error}") from error
     if dtype == torch.float32:
         vlm.model = adapted.merge_and_unload()
-    vlm.model.to(device=device, dtype=dtype)
+    vlm.model.to(device=vlm.device, dtype=dtype)
     vlm.model.eval()
     return vlm
 

@@ -73,8 +73,7 @@ def compute(
     """
     pairs = read_pairs(pairs_file)
     facts = origin(pairs_file, model, dtype)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    vlm = VisionLanguageModel.load(model, getattr(torch, dtype), device)
+    vlm = VisionLanguageModel.load(model, getattr(torch, dtype))
     if degradation:
         write_degraded(output, vlm, pairs, facts, batch_size, degradation)
     else:
