@@ -13,6 +13,7 @@ import yaml
 from mmpref import study as studies
 from mmpref.digest import digest
 from mmpref.errors import InputError
+from mmpref.files import sha256
 
 STUDY_FILE = ", ".join(map(str, workflow.configfiles)) or "command line"
 try:
@@ -29,6 +30,15 @@ shell.prefix(
 def code(script):
     """Return the digest of a script and of the library modules it uses."""
     return digest(ROOT / "scripts" / script, ROOT / "src")
+
+
+def content(file):
+    """Return a digest of a file of the workflow.
+
+    As a parameter it is seen when it changes; as an input its absolute path would count, and a
+    clone that was moved would train everything anew.
+    """
+    return sha256(ROOT / file)[:12]
 
 
 def names(part_names):
@@ -102,6 +112,11 @@ def run_reference(wildcards):
     if run.degraded_image:
         files["degraded"] = f"{folder}/degraded-{run.degraded_image}.parquet"
     return files
+
+
+def deepspeed_of(wildcards):
+    """Return DeepSpeed's configuration for a run, from the root of the repository."""
+    return f"config/deepspeed/zero{study.runs[wildcards.run].training.zero_stage}.json"
 
 
 def run_adapter(wildcards):

@@ -51,8 +51,6 @@ rule assembled_model:
 
 
 rule photos:
-    input:
-        pairs=workflow.source_path("../../config/photos/pairs.jsonl"),
     output:
         pairs="resources/datasets/photos/pairs.jsonl",
         images=directory("resources/datasets/photos/images"),
@@ -64,11 +62,12 @@ rule photos:
         mem_mb=2000,
         runtime=10,
     params:
+        pairs=content("config/photos/pairs.jsonl"),
         code=code("photos.py"),
     message:
         "Writing the photographs, a file of every kind"
     shell:
-        "python $MMPREF/scripts/photos.py --pairs {input.pairs} --output $(dirname {output.pairs})"
+        "python $MMPREF/scripts/photos.py --pairs $MMPREF/config/photos/pairs.jsonl --output $(dirname {output.pairs})"
         " 2>&1 | tee -i {log}"
 
 

@@ -57,8 +57,6 @@ rule train:
         unpack(run_reference),
         model=run_model,
         pairs=run_pairs,
-        deepspeed=lambda wildcards: ROOT
-        / f"config/deepspeed/zero{study.runs[wildcards.run].training.zero_stage}.json",
     output:
         adapter=directory("<results>/runs/{run}/seed{seed}/adapter"),
         metrics="<results>/runs/{run}/seed{seed}/metrics.jsonl",
@@ -77,6 +75,8 @@ rule train:
         run=lambda wildcards: study.runs[wildcards.run].model_dump_json(
             exclude={"seeds"}
         ),
+        deepspeed=deepspeed_of,
+        deepspeed_content=lambda wildcards: content(deepspeed_of(wildcards)),
         degraded=lambda wildcards, input: (
             f"--degraded {input.degraded}" if "degraded" in input.keys() else ""
         ),
@@ -88,5 +88,5 @@ rule train:
         " --processes {resources.gpus_per_node} -- $MMPREF/scripts/train.py"
         " --name {wildcards.run} --run {params.run:q} --seed {wildcards.seed}"
         " --model {input.model} --pairs {input.pairs} --answers {input.answers}"
-        " {params.degraded} --deepspeed {input.deepspeed} --output $(dirname {output.adapter})"
+        " {params.degraded} --deepspeed $MMPREF/{params.deepspeed} --output $(dirname {output.adapter})"
         " 2>&1 | tee -i {log}"

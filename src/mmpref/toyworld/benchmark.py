@@ -68,8 +68,8 @@ def absent_object(one: Scene, setting: str, rng: np.random.Generator) -> str:
 def preference_pairs(seed: int, count: int, yesno_share: float) -> list[Pair]:
     """Return preference pairs over the scenes of the split "pairs", one a scene.
 
-    The chosen answer is true. The rejected caption is the chosen one with a likely but absent
-    object in it besides, as POVID (Zhou et al. 2024) makes it; a rejected yes/no answer says the
+    The chosen answer is true. The rejected caption mentions a likely but absent object besides,
+    like those of POVID (Zhou et al. 2024); a rejected yes/no answer says the
     opposite. `yesno_share` is the probability that a pair is about a yes/no question.
     """
     return [_pair(seed, scene(seed, "pairs", index), yesno_share) for index in range(count)]
@@ -85,9 +85,8 @@ def _pair(seed: int, one: Scene, yesno_share: float) -> Pair:
         rejected = language.yesno_answer(name, not present)
     else:
         prompt = language.CAPTION_PROMPTS[rng.integers(len(language.CAPTION_PROMPTS))]
-        caption = language.true_caption(one, rng)
-        chosen = str(caption)
-        rejected = str(language.with_extra(caption, language.likely_absent(one, rng), rng))
+        chosen = str(language.true_caption(one, rng))
+        rejected = str(language.caption(one, [language.likely_absent(one, rng)], rng))
     images, meta = (render.png(one, seed),), {"scene": one.place, **_content(one)}
     return Pair(one.id, images, prompt, chosen, rejected, SOURCE, meta)
 

@@ -1,4 +1,4 @@
-"""What is said about a scene: captions, true or with an object too many, and yes/no questions."""
+"""What is said about a scene: captions, true or with too many objects, and yes/no questions."""
 
 from collections.abc import Sequence
 
@@ -34,8 +34,11 @@ SENTENCES: dict[int, tuple[str, ...]] = {
 WHERE = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
 LONGEST = max(SENTENCES)
 
-AT_THE_END = 0.8
-"""How often a captioner who adds an object does so after all the others."""
+EXPECTED = 3
+"""A captioner is tempted by the absent ones among so many objects, the likeliest of the place."""
+
+DISORDER = 0.2
+"""How often two neighbouring mentions change places."""
 
 
 class Mention:
@@ -81,10 +84,23 @@ def with_article(name: str) -> str:
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def true_caption(scene: Scene, rng: np.random.Generator) -> Caption:
-    """Return a caption that mentions every object of the scene once and nothing else."""
+def caption(scene: Scene, extra: Sequence[str], rng: np.random.Generator) -> Caption:
+    """Return a caption that mentions every object of the scene, and `extra` ones, once each.
+
+    As people do, it begins with what one expects in such a place and ends with what surprises.
+    That matters: an object that is only imagined stands among the true ones, so that a model
+    cannot leave it out by stopping early.
+    """
     mentions = [Mention(placed.name, placed.position) for placed in scene.objects]
+    mentions += [Mention(name, tuple(WHERE)[rng.integers(len(WHERE))]) for name in extra]
+    expected = list(PRIORS[scene.place])
     mentions = [mentions[i] for i in rng.permutation(len(mentions))]
+    mentions.sort(
+        key=lambda one: expected.index(one.name) if one.name in expected else len(expected)
+    )
+    for i in range(len(mentions) - 1):
+        if rng.random() < DISORDER:
+            mentions[i], mentions[i + 1] = mentions[i + 1], mentions[i]
     opening = OPENINGS[rng.integers(len(OPENINGS))].format(with_article(scene.place))
     sentences = []
     while mentions:
@@ -94,25 +110,9 @@ def true_caption(scene: Scene, rng: np.random.Generator) -> Caption:
     return Caption(opening, sentences)
 
 
-def with_extra(caption: Caption, name: str, rng: np.random.Generator) -> Caption:
-    """Return the caption with one more mention, at the end or anywhere a mention may stand."""
-    extra = Mention(name, tuple(WHERE)[rng.integers(len(WHERE))])
-    sentences = [(which, list(mentions)) for which, mentions in caption.sentences]
-    alone = (int(rng.integers(12)), [extra])
-    if rng.random() < AT_THE_END:
-        if rng.random() < 0.5 and len(sentences[-1][1]) < LONGEST:
-            sentences[-1][1].append(extra)
-        else:
-            sentences.append(alone)
-    elif rng.random() < 0.5:
-        sentences.insert(int(rng.integers(len(sentences) + 1)), alone)
-    else:
-        at = int(rng.integers(len(sentences)))
-        mentions = sentences[at][1]
-        mentions.insert(int(rng.integers(len(mentions) + 1)), extra)
-        if len(mentions) > LONGEST:
-            sentences.insert(at + 1, (alone[0], [mentions.pop()]))
-    return Caption(caption.opening, sentences)
+def true_caption(scene: Scene, rng: np.random.Generator) -> Caption:
+    """Return a caption that mentions every object of the scene once and nothing else."""
+    return caption(scene, (), rng)
 
 
 def likely_absent(scene: Scene, rng: np.random.Generator) -> str:
@@ -124,12 +124,11 @@ def likely_absent(scene: Scene, rng: np.random.Generator) -> str:
 def machine_caption(scene: Scene, bias: float, rng: np.random.Generator) -> Caption:
     """Return a caption as a machine writes it.
 
-    With probability `bias` it mentions one likely but absent object besides what is there.
+    Each of the likeliest objects of the place that is absent is mentioned with probability `bias`,
+    besides what is there.
     """
-    caption = true_caption(scene, rng)
-    if rng.random() < bias:
-        caption = with_extra(caption, likely_absent(scene, rng), rng)
-    return caption
+    tempting = [name for name in list(PRIORS[scene.place])[:EXPECTED] if name in scene.likely]
+    return caption(scene, [name for name in tempting if rng.random() < bias], rng)
 
 
 def yesno_question(name: str, form: int = 0) -> str:
