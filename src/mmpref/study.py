@@ -37,10 +37,10 @@ class ToyModel(Part):
 
     source: Literal["toyworld"]
     scenes: Count = Field(6000, description="scenes to pretrain on")
-    vision_steps: Count = Field(600, description="optimiser steps of the vision tower")
-    steps: Count = Field(1500, description="optimiser steps of projector and language model")
+    vision_steps: Count = Field(700, description="optimiser steps of the vision tower")
+    steps: Count = Field(700, description="optimiser steps of projector and language model")
     biased_captions: Share = Field(
-        0.6, description="share of captions that mention a likely but absent object"
+        0.6, description="how often a caption mentions one of the likeliest objects that are absent"
     )
 
 

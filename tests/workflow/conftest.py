@@ -43,8 +43,8 @@ class Checkout:
 
     def command(self, *arguments: str) -> list[str]:
         return [
-            *(sys.executable, "-m", "snakemake", "--cores", "2"),
-            *("--configfile", "study.yaml", *arguments),
+            *(sys.executable, "-m", "snakemake", "--configfile", "study.yaml"),
+            *("--cores", "2", *arguments),
         ]
 
     @property

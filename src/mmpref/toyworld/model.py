@@ -39,7 +39,7 @@ def build_model(
     seed: int,
     *,
     width: int = 128,
-    layers: int = 4,
+    layers: int = 3,
     vision_width: int = 96,
     vision_layers: int = 4,
 ) -> LlavaForConditionalGeneration:

@@ -31,6 +31,9 @@ BLIND_SHARE = 0.25
 VISION_LEARNING_RATE, LANGUAGE_LEARNING_RATE, ADAMW_LEARNING_RATE = 0.03, 0.015, 2e-3
 """Muon's for the blocks of either model, AdamW's for everything else."""
 
+VISION_BATCH, LANGUAGE_BATCH = 32, 16
+"""Images per optimiser step; an image comes with a caption and six questions."""
+
 PLACE_WEIGHT = 0.1
 """Weight of telling the place in the loss of the vision tower."""
 
@@ -42,24 +45,23 @@ def pretrain(
     folder: str | Path,
     *,
     seed: int,
-    scenes: int = 8000,
-    vision_steps: int = 800,
-    steps: int = 800,
-    batch_size: int = 64,
-    bias: float = 0.6,
+    scenes: int,
+    vision_steps: int,
+    steps: int,
+    bias: float,
 ) -> list[float]:
     """Pretrain a model, save it with its processor in `folder`, return the losses of stage two.
 
-    `bias` is the probability that a caption mentions a likely but absent object. Equal arguments
-    give an equal model on one machine with a fixed number of threads.
+    `bias` is that of `language.machine_caption`. Equal arguments give an equal model on one machine
+    with a fixed number of threads.
     """
     world = [scene(seed, "pretrain", index) for index in range(scenes)]
     processor = build_processor()
     model = build_model(processor, seed_of(seed, "model") % 2**63)
     pixels = pixels_of(world, processor, seed)
-    train_vision_tower(model, world, pixels, seed, vision_steps, batch_size)
+    train_vision_tower(model, world, pixels, seed, vision_steps)
     features = encode(model, pixels)
-    losses = train_language_model(model, processor, world, features, seed, steps, batch_size, bias)
+    losses = train_language_model(model, processor, world, features, seed, steps, bias)
     with replacing(folder) as temporary:
         temporary.mkdir()
         model.save_pretrained(temporary)
@@ -105,7 +107,6 @@ def train_vision_tower(
     pixels: Tensor,
     seed: int,
     steps: int,
-    batch_size: int,
 ) -> list[float]:
     """Teach the vision tower to tell objects and places, return its losses.
 
@@ -119,7 +120,7 @@ def train_vision_tower(
         places = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(PLACES)))
     labels = torch.from_numpy(np.stack([patch_labels(one) for one in world]))
     of_place = torch.tensor([PLACES.index(one.place) for one in world])
-    batches = shuffled(len(world), batch_size, steps, seed, "vision")
+    batches = shuffled(len(world), VISION_BATCH, steps, seed, "vision")
 
     def loss(step: int) -> Tensor:
         batch = torch.from_numpy(batches[step])
@@ -267,13 +268,12 @@ def train_language_model(
     features: Tensor,
     seed: int,
     steps: int,
-    batch_size: int,
     bias: float,
 ) -> list[float]:
     """Teach projector and language model to caption and to answer, return the losses."""
     texts = Texts(processor, seed, bias)
     pad, image_token = processor.tokenizer.pad_token_id, processor.image_token_id
-    batches = shuffled(len(world), batch_size, steps, seed, "language")
+    batches = shuffled(len(world), LANGUAGE_BATCH, steps, seed, "language")
     core, decoder = model.model, model.model.language_model
 
     def loss(step: int) -> Tensor:
@@ -291,8 +291,9 @@ def train_language_model(
         each = F.cross_entropy(logits, rows.targets, reduction="none")
         return (each * rows.weights).sum() / rows.weights.sum()
 
-    others = [core.multi_modal_projector, decoder.embed_tokens, decoder.norm]
-    return minimise(decoder.layers, others, loss, steps, LANGUAGE_LEARNING_RATE, "language model")
+    blocks = nn.ModuleList([decoder.layers, core.multi_modal_projector])
+    others = [decoder.embed_tokens, decoder.norm]
+    return minimise(blocks, others, loss, steps, LANGUAGE_LEARNING_RATE, "language model")
 
 
 # ------------------------------------------------------------------------------- both
