@@ -36,7 +36,7 @@ def answer(
             yield vlm.decode(token_ids[:end]).strip(), ended
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _generate(
     vlm: VisionLanguageModel, prompts: list[Prompt], max_new_tokens: int
 ) -> list[list[int]]:
