@@ -6,6 +6,7 @@ text before it. An answer that means the same as the chosen one is drawn anew, w
 other cuts; the last try has no guidance by the chosen answer and counts whatever it says.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mmpref.errors import InputError
+from mmpref.fingerprint import fingerprint
 from mmpref.images import open_image
 from mmpref.models import VisionLanguageModel
 from mmpref.preferences import Candidate, Pair
@@ -21,7 +23,7 @@ from mmpref.progress import track
 from mmpref.randomness import generator
 from mmpref.sampling.decoding import Completion, Request, Sampler
 from mmpref.sampling.masking import visible_tokens
-from mmpref.sampling.shards import Journal, fingerprint, model_fingerprint, shard_of
+from mmpref.sampling.shards import Journal, model_fingerprint, shard_of
 from mmpref.sampling.similarity import Similarity
 from mmpref.sampling.splitting import Opening, split
 from mmpref.study import Bdhs
@@ -55,7 +57,14 @@ def sample_shard(
     pairs = shard_of(pairs, shard, shards)
     # What does not change a result is no reason to begin anew.
     relevant = settings.model_dump(exclude={"batch_size", "shards"})
-    key = fingerprint(relevant, seed, model_fingerprint(vlm), [_content(pair) for pair in pairs])
+    key = fingerprint(
+        {
+            "settings": relevant,
+            "seed": seed,
+            "model": model_fingerprint(vlm),
+            "pairs": [_content(pair) for pair in pairs],
+        }
+    )
     sampler = Sampler(vlm, settings.temperature, settings.top_p)
     last: dict[str, Attempt] = {pair.id: {"iteration": 0, "accepted": False} for pair in pairs}
     with Journal(journal, key) as done:
@@ -205,4 +214,9 @@ def _with_rejected(pair: Pair, row: Attempt) -> Pair:
 
 
 def _content(pair: Pair) -> list[Any]:
-    return [pair.id, [fingerprint(image) for image in pair.images], pair.prompt, pair.chosen]
+    return [
+        pair.id,
+        [hashlib.sha256(image).hexdigest() for image in pair.images],
+        pair.prompt,
+        pair.chosen,
+    ]

@@ -11,6 +11,7 @@ from typing import IO, Any, Self
 import torch
 
 from mmpref.errors import InputError
+from mmpref.fingerprint import fingerprint
 from mmpref.models import VisionLanguageModel
 from mmpref.preferences import Pair
 
@@ -41,15 +42,6 @@ def merge(shards: Sequence[Sequence[Pair]]) -> list[Pair]:
     return [shards[i % len(shards)][i // len(shards)] for i in range(total)]
 
 
-def fingerprint(*parts: Any) -> str:
-    """Return a hexadecimal digest of JSON-like parts or bytes."""
-    digest = hashlib.sha256()
-    for part in parts:
-        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
-        digest.update(hashlib.sha256(data).digest())
-    return digest.hexdigest()
-
-
 def model_fingerprint(vlm: VisionLanguageModel) -> str:
     """Return a digest of a model's configuration, tokenizer, template and (sampled) weights.
 
@@ -63,7 +55,9 @@ def model_fingerprint(vlm: VisionLanguageModel) -> str:
         digest.update(some.numpy().tobytes())
     vocabulary = sorted(vlm.tokenizer.get_vocab().items())
     template = getattr(vlm.processor, "chat_template", None)
-    return fingerprint(digest.hexdigest(), vocabulary, template)
+    return fingerprint(
+        {"weights": digest.hexdigest(), "vocabulary": vocabulary, "template": template}
+    )
 
 
 class Journal:

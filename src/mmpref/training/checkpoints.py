@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmpref.errors import InputError
 from mmpref.files import remove, replacing
-from mmpref.training.fingerprint import differences
+from mmpref.fingerprint import differences
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 KEPT = 2

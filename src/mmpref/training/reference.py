@@ -16,12 +16,12 @@ import torch
 
 from mmpref.errors import InputError
 from mmpref.files import replacing, sha256
+from mmpref.fingerprint import differences, model_identity
 from mmpref.models import VisionLanguageModel
 from mmpref.preferences import Pair, open_image, read_pairs
 from mmpref.progress import track
 from mmpref.training.degradation import degraded_images
 from mmpref.training.encoding import encode
-from mmpref.training.fingerprint import differences, model_identity
 from mmpref.training.forward import Example, log_probabilities
 
 METADATA_KEY = b"mmpref"

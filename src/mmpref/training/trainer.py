@@ -26,6 +26,7 @@ from transformers import (
 
 from mmpref.errors import InputError
 from mmpref.files import remove, replacing
+from mmpref.fingerprint import fingerprint
 from mmpref.models import VisionLanguageModel
 from mmpref.objectives import DPO, MDPO, Objective
 from mmpref.preferences import Pair, read_pairs
@@ -34,7 +35,6 @@ from mmpref.randomness import seed_of
 from mmpref.study import DPOObjective, MDPOObjective, Run, Training
 from mmpref.training.checkpoints import Checkpoint, Checkpoints, gather, restore
 from mmpref.training.data import Order, PairDataset, Scored, unchanged
-from mmpref.training.fingerprint import fingerprint
 from mmpref.training.metrics import MetricsLog, peak_memory_mb
 from mmpref.training.policy import Policy, save_adapter, with_adapter
 from mmpref.training.processes import Processes
