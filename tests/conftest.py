@@ -1,7 +1,12 @@
 """Tiny random models of several families, built in the real format."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+# Processes that tests start find the library too; one thread each, for two cores.
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1] / "src")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
