@@ -106,7 +106,12 @@ def write_page(
 
 
 def _summary(tables: Tables, results: Results, base: str, labels: Mapping[str, str]) -> str | None:
-    """Return the main result in a sentence: the first metric of the first benchmark."""
+    """Return the main result in a sentence: the first metric of the first benchmark.
+
+    A model that says less hallucinates less: runs that cover significantly less of what is there
+    than the base do not count.
+    """
+    all_differences = tables.differences.set_index(["run", "benchmark", "metric"])
     for benchmark, runs in results.items():
         rows = tables.main[tables.main["benchmark"] == benchmark]
         metric = rows["metric"].iloc[0]
@@ -114,18 +119,30 @@ def _summary(tables: Tables, results: Results, base: str, labels: Mapping[str, s
         rows = rows[rows["metric"] == metric].dropna(subset="mean").set_index("run")
         if better is None or base not in rows.index or len(rows) < 2:
             continue
+        covering_less = [
+            run
+            for run in rows.index
+            if (run, benchmark, "Cover") in all_differences.index
+            and all_differences.loc[(run, benchmark, "Cover"), "high"] < 0
+        ]
+        rows = rows.drop(index=covering_less)
         best = rows["mean"].idxmin() if better == "lower" else rows["mean"].idxmax()
         start = rows.loc[base]
         reached = f"{number(start['mean'])} {interval(start['low'], start['high'])}"
         if best == base:
-            return f"On {benchmark}, no run beats {labels.get(base, base)}: {metric} {reached}."
+            without = " without covering less" if covering_less else ""
+            return (
+                f"On {benchmark}, no run beats {labels.get(base, base)}{without}: "
+                f"{metric} {reached}."
+            )
         row = rows.loc[best]
-        all_differences = tables.differences.set_index(["run", "benchmark", "metric"])
         difference = all_differences.loc[(best, benchmark, metric)]
+        among = " of all runs that cover no less" if covering_less else ""
         return (
             f"On {benchmark}, {labels.get(best, best)} has the "
-            f"{'lowest' if better == 'lower' else 'highest'} {metric}: {number(row['mean'])} "
-            f"{interval(row['low'], row['high'])} against {reached} for {labels.get(base, base)}; "
+            f"{'lowest' if better == 'lower' else 'highest'} {metric}{among}: "
+            f"{number(row['mean'])} {interval(row['low'], row['high'])} against {reached} for "
+            f"{labels.get(base, base)}; "
             f"difference on the same items {number(difference['difference'], signed=True)} "
             f"{interval(difference['low'], difference['high'], signed=True)}."
         )
