@@ -148,10 +148,19 @@ class Training(Part):
         "bfloat16", description="of the whole study: sampling, reference, policy and answers"
     )
     gradient_checkpointing: bool = False
-    zero_stage: Literal[1, 2, 3] = Field(2, description="config/deepspeed/zeroN.json")
+    zero_stage: Literal[0, 1, 2, 3] = Field(2, description="config/deepspeed/zeroN.json")
     save_steps: Count = Field(100, description="optimiser steps between checkpoints")
     nodes: Count = Field(1, description="machines")
     processes: Count = Field(1, description="processes per machine, one for each GPU")
+
+    @model_validator(mode="after")
+    def _stage_0(self) -> "Training":
+        if self.zero_stage == 0 and self.dtype == "bfloat16":
+            raise ValueError(
+                "zero_stage 0 is for float32: in bfloat16 DeepSpeed would take a step before the "
+                "first one; give 1, 2 or 3"
+            )
+        return self
 
 
 class Run(Part):

@@ -73,6 +73,7 @@ def test_degraded_image_is_known_only_to_runs_that_look_at_one():
         ("preferences.sampled.bdhs.model", "x", "there is no model 'x'"),
         ("table", {"base": "bse"}, "table.base: there is no run 'bse'; did you mean 'base'"),
         ("table", {"metrics": {"x": []}}, "table.metrics.x: there is no benchmark 'x'"),
+        ("runs.mdpo.training.zero_stage", 0, "runs.mdpo.training: zero_stage 0 is for float32"),
         ("runs.mdpo.training.dtype", "float32", "runs.mdpo.training.dtype: .* one precision"),
         ("report", {"labels": {"mpdo": "x"}}, "report.labels.mpdo: .* did you mean 'mdpo'"),
         ("report", {"colours": {"mdpo": "red"}}, "report.colours.mdpo: .*'red'"),

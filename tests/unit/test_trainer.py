@@ -92,6 +92,7 @@ ALONE = {
     "projector": {"training": PROJECTOR},
     "micro 1": {"training": {"micro_batch_size": 1}},
     "micro 4": {"training": {"micro_batch_size": 4}},
+    "stage 0": {"training": {"zero_stage": 0}},
     "stage 1": {"training": {"zero_stage": 1}},
     "checkpointing": {"training": {"gradient_checkpointing": True}},
     "dropout": {"training": {"lora_dropout": 0.5}},
@@ -107,6 +108,7 @@ TOGETHER = {
     "two, micro 1": {"training": {"micro_batch_size": 1}},
     "two, projector": {"training": {"zero_stage": 1, **PROJECTOR}},
     "two, dropout": {"training": {"lora_dropout": 0.5}},
+    "two, stage 0": {"training": {"zero_stage": 0, **PROJECTOR}},
     "two, stage 3": {"training": {"zero_stage": 3, **PROJECTOR}},
 }
 
@@ -205,7 +207,9 @@ def test_training_is_that_of_a_plain_loop(study, alone, expected, name):
     assert_is_curve(study / name, expected[name])
 
 
-@pytest.mark.parametrize("name", ["micro 1", "micro 4", "stage 1", "checkpointing", "stage 3"])
+@pytest.mark.parametrize(
+    "name", ["micro 1", "micro 4", "stage 0", "stage 1", "checkpointing", "stage 3"]
+)
 def test_passes_stages_and_checkpointing_only_round(study, alone, expected, name):
     assert_is_curve(study / name, expected["plain"])
 
@@ -221,6 +225,7 @@ def test_stage_3_trains_the_projector_alike(study, alone, expected):
         ("two", "plain"),
         ("two, micro 1", "plain"),
         ("two, projector", "projector"),
+        ("two, stage 0", "projector"),
         ("two, stage 3", "projector"),
     ],
 )
@@ -521,12 +526,15 @@ def test_a_killed_training_ends_like_an_undisturbed_one(study):
 
 
 @pytest.mark.slow
-def test_one_process_continues_at_another_stage(study, alone):
-    kill_when(study, 1, {"training": {**LONG, "save_steps": 2}}, "moved", steps=3)
-    changed = {**LONG, "zero_stage": 3, "micro_batch_size": 2}
-    log = start(study, 1, {"moved": {"training": changed}})
+@pytest.mark.parametrize(("before", "after"), [(2, 3), (0, 2), (1, 0)])
+def test_one_process_continues_at_another_stage(study, alone, before, after):
+    name = f"moved from {before}"
+    begun = {**LONG, "zero_stage": before, "save_steps": 2}
+    kill_when(study, 1, {"training": begun}, name, steps=3)
+    changed = {**LONG, "zero_stage": after, "micro_batch_size": 2}
+    log = start(study, 1, {name: {"training": changed}})
     assert re.search("continuing after step [2468] of 11", log)
-    assert curve(study / "moved") == pytest.approx(curve(study / "long"), rel=1e-5)
+    assert curve(study / name) == pytest.approx(curve(study / "long"), rel=1e-5)
 
 
 def test_a_second_training_of_a_run_is_refused(study, alone):

@@ -42,15 +42,25 @@ def gather(
     """
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
-    _link_moments(engine)
+    if engine.zero_optimization():
+        _link_moments(engine)
+        weight_of, moment_of = safe_get_full_fp32_param, safe_get_full_optimizer_state
+    else:
+        # Stage 0 partitions nothing.
+        def weight_of(parameter: nn.Parameter) -> Tensor:
+            return parameter.detach()
+
+        def moment_of(parameter: nn.Parameter, moment: str) -> Tensor:
+            return engine.optimizer.state[parameter][moment]
+
     weights: dict[str, Tensor] = {}
     moments: dict[str, dict[str, Tensor]] = {moment: {} for moment in MOMENTS}
     for name, parameter in parameters.items():
-        weight = safe_get_full_fp32_param(parameter)
+        weight = weight_of(parameter)
         if keep:
             weights[name] = weight.cpu().clone()
         for moment in MOMENTS:
-            value = safe_get_full_optimizer_state(parameter, moment)
+            value = moment_of(parameter, moment)
             if keep:
                 moments[moment][name] = value.cpu().clone()
     return Checkpoint(step, weights, moments)
@@ -62,6 +72,16 @@ def restore(engine: Any, parameters: Mapping[str, nn.Parameter], checkpoint: Che
     from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
     optimizer = engine.optimizer
+    step = torch.tensor(float(checkpoint.step))
+    if not engine.zero_optimization():
+        for name, parameter in parameters.items():
+            with torch.no_grad():
+                parameter.copy_(checkpoint.weights[name])
+            optimizer.state[parameter] = {
+                "step": step.clone(),
+                **{moment: checkpoint.moments[moment][name].to(parameter) for moment in MOMENTS},
+            }
+        return
     for partition in (
         optimizer.fp32_partitioned_groups_flat
         if engine.zero_optimization_partition_weights()
@@ -69,7 +89,7 @@ def restore(engine: Any, parameters: Mapping[str, nn.Parameter], checkpoint: Che
     ):
         # AdamW makes its state at its first step, which is too late to fill it.
         optimizer.optimizer.state[partition] = {
-            "step": torch.tensor(float(checkpoint.step)),
+            "step": step.clone(),
             **{moment: torch.zeros_like(partition) for moment in MOMENTS},
         }
     _link_moments(engine)

@@ -193,10 +193,10 @@ def _deepspeed_config(file: Path, stage: int) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read as a DeepSpeed configuration: {error}") from None
     found = config.get("zero_optimization", {}).get("stage")
-    if found != stage or stage == 0:
+    if found != stage:
         raise InputError(
             f"{file}: is for ZeRO stage {found}, training.zero_stage is {stage}; "
-            "give the file of that stage, 1, 2 or 3"
+            "give the file of that stage"
         )
     return config
 
@@ -412,6 +412,9 @@ class _EveryStep(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        engine = self.trainer.engine
+        if not engine.zero_optimization():
+            engine.clip_fp32_gradients = lambda: _clip(engine, self.trainer.policy.trained())
         if self.checkpoint:
             restore(self.trainer.engine, self.trainer.policy.trained(), self.checkpoint)
             state.global_step = self.checkpoint.step
@@ -437,6 +440,12 @@ class _EveryStep(TrainerCallback):
             checkpoint = self.trainer.gather(state.global_step)
             if self.metrics:
                 self.checkpoints.save(checkpoint)
+
+
+def _clip(engine: Any, parameters: dict[str, nn.Parameter]) -> None:
+    """Clip the gradients of an engine of stage 0, which would not keep their norm."""
+    norm = nn.utils.clip_grad_norm_(parameters.values(), engine.gradient_clipping())
+    engine._global_grad_norm = norm.item()
 
 
 @contextmanager
