@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 
 from mmpref.errors import InputError
@@ -12,6 +13,8 @@ from mmpref.progress import say
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# What one library says to another about its next version is nothing to the user.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|torch)\b")
 
 SECONDS_FOR_THE_FIRST = 5.0
 
