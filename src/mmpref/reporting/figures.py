@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MultipleLocator
 
 from mmpref.errors import InputError
 
@@ -262,7 +262,7 @@ def _bars(axes: Axes, heights: Mapping[Any, float], index: int, groups: int, col
     )
     axes.grid(axis="x", visible=False)
     if numbers:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MultipleLocator(1))
     else:
         axes.set_xticks(range(len(heights)), list(heights))
 
