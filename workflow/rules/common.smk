@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -23,7 +24,8 @@ except InputError as error:
 
 # Rules find the library and the scripts here, also from another working directory.
 shell.prefix(
-    f"set -euo pipefail; export MMPREF={str(ROOT)!r} PYTHONPATH={str(ROOT / 'src')!r}; "
+    f"set -euo pipefail; export MMPREF={shlex.quote(str(ROOT))}"
+    f" PYTHONPATH={shlex.quote(str(ROOT / 'src'))}; "
 )
 
 

@@ -23,7 +23,7 @@ rule toy_model:
     message:
         "Pretraining the toy model {wildcards.model}"
     shell:
-        "python $MMPREF/scripts/toy_model.py --settings {params.settings:q} --seed {params.seed}"
+        'python "$MMPREF"/scripts/toy_model.py --settings {params.settings:q} --seed {params.seed}'
         " --threads {threads} --output {output} 2>&1 | tee -i {log}"
 
 
@@ -46,7 +46,7 @@ rule assembled_model:
     message:
         "Putting the model {wildcards.model} together"
     shell:
-        "python $MMPREF/scripts/assembled_model.py --settings {params.settings:q}"
+        'python "$MMPREF"/scripts/assembled_model.py --settings {params.settings:q}'
         " --seed {params.seed} --output {output} 2>&1 | tee -i {log}"
 
 
@@ -67,7 +67,8 @@ rule photos:
     message:
         "Writing the photographs, a file of every kind"
     shell:
-        "python $MMPREF/scripts/photos.py --pairs $MMPREF/config/photos/pairs.jsonl --output $(dirname {output.pairs})"
+        'python "$MMPREF"/scripts/photos.py --output $(dirname {output.pairs})'
+        ' --pairs "$MMPREF"/config/photos/pairs.jsonl'
         " 2>&1 | tee -i {log}"
 
 
@@ -90,7 +91,7 @@ rule toy_pairs:
     message:
         "Drawing the toy world's pairs: {wildcards.dataset}"
     shell:
-        "python $MMPREF/scripts/toy_pairs.py --settings {params.settings:q} --seed {params.seed}"
+        'python "$MMPREF"/scripts/toy_pairs.py --settings {params.settings:q} --seed {params.seed}'
         " --output {output} 2>&1 | tee -i {log}"
 
 
@@ -117,7 +118,7 @@ rule local_pairs:
     message:
         "Reading and checking the pairs of {wildcards.dataset}"
     shell:
-        "python $MMPREF/scripts/local_pairs.py --settings {params.settings:q} {params.rejected}"
+        'python "$MMPREF"/scripts/local_pairs.py --settings {params.settings:q} {params.rejected}'
         " --output {output.pairs} 2>&1 | tee -i {log}"
 
 
@@ -140,7 +141,7 @@ rule toy_benchmark:
     message:
         "Drawing the toy world's benchmark {wildcards.benchmark}"
     shell:
-        "python $MMPREF/scripts/toy_benchmark.py --settings {params.settings:q}"
+        'python "$MMPREF"/scripts/toy_benchmark.py --settings {params.settings:q}'
         " --seed {params.seed} --output {output} 2>&1 | tee -i {log}"
 
 
@@ -163,5 +164,5 @@ rule dataset_prompts:
     message:
         "Taking the prompts of a dataset as benchmark {wildcards.benchmark}"
     shell:
-        "python $MMPREF/scripts/dataset_prompts.py --pairs {input} --output {output}"
+        'python "$MMPREF"/scripts/dataset_prompts.py --pairs {input} --output {output}'
         " 2>&1 | tee -i {log}"

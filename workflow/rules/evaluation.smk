@@ -28,7 +28,7 @@ rule respond:
     message:
         "Answers of {wildcards.run} (seed {wildcards.seed}) to {wildcards.benchmark}"
     shell:
-        "python $MMPREF/scripts/respond.py --model {input.model} {params.adapter}"
+        'python "$MMPREF"/scripts/respond.py --model {input.model} {params.adapter}'
         " --dtype {params.dtype} --items {input.benchmark_items} --max-new-tokens {params.max_new_tokens}"
         " --output {output} 2>&1 | tee -i {log}"
 
@@ -53,6 +53,6 @@ rule score:
     message:
         "Scoring {wildcards.run} (seed {wildcards.seed}) on {wildcards.benchmark}"
     shell:
-        "python $MMPREF/scripts/score.py --benchmark {wildcards.benchmark} --items {input.benchmark_items}"
+        'python "$MMPREF"/scripts/score.py --benchmark {wildcards.benchmark} --items {input.benchmark_items}'
         " --responses {input.responses} --seed {params.seed} --metrics {output.metrics}"
         " --verdicts {output.verdicts} 2>&1 | tee -i {log}"

@@ -34,7 +34,7 @@ rule tables:
     message:
         "Tables"
     shell:
-        "python $MMPREF/scripts/tables.py --scores {input} --base {params.base}"
+        'python "$MMPREF"/scripts/tables.py --scores {input} --base {params.base}'
         " --metrics {params.metrics:q} --labels {params.labels:q} --seed {params.seed}"
         " --main {output.main} --differences {output.differences} --markdown {output.markdown}"
         " 2>&1 | tee -i {log}"
@@ -68,7 +68,7 @@ rule figures:
     message:
         "Figures"
     shell:
-        "python $MMPREF/scripts/figures.py --table {input.table} --runs {params.runs}"
+        'python "$MMPREF"/scripts/figures.py --table {input.table} --runs {params.runs}'
         " --metrics {input.metrics} --statistics {input.statistics}"
         " --colours {params.colours:q} --labels {params.labels:q} --output {output}"
         " 2>&1 | tee -i {log}"
@@ -117,7 +117,7 @@ rule page:
     message:
         "The report page"
     shell:
-        "python $MMPREF/scripts/page.py --scores {input.scores} --items {input.benchmark_items}"
+        'python "$MMPREF"/scripts/page.py --scores {input.scores} --items {input.benchmark_items}'
         " --table {input.table} --differences {input.differences} --figures {input.figures}"
         " --preferences {params.preferences} --settings {params.settings:q}"
         " --study {params.study:q} --name {params.name} --base {params.base}"

@@ -49,7 +49,7 @@ rule bdhs_shard:
     message:
         "Sampling rejected answers: {wildcards.preferences}, shard {wildcards.shard}"
     shell:
-        "python $MMPREF/scripts/bdhs_shard.py --settings {params.settings:q} --seed {params.seed}"
+        'python "$MMPREF"/scripts/bdhs_shard.py --settings {params.settings:q} --seed {params.seed}'
         " --model {input.model} --dtype {params.dtype} --pairs {input.pairs} --shard {wildcards.shard}"
         " --output {output} 2>&1 | tee -i {log}"
 
@@ -82,5 +82,5 @@ rule bdhs_merge:
     message:
         "Putting the shards of {wildcards.preferences} together"
     shell:
-        "python $MMPREF/scripts/bdhs_merge.py --shards {input} --output {output.pairs}"
+        'python "$MMPREF"/scripts/bdhs_merge.py --shards {input} --output {output.pairs}'
         " --statistics {output.statistics} 2>&1 | tee -i {log}"

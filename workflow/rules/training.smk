@@ -21,7 +21,7 @@ rule reference_answers:
     message:
         "Reference log-probabilities of the answers: {wildcards.preferences}"
     shell:
-        "python $MMPREF/scripts/reference.py --model {input.model} --pairs {input.pairs}"
+        'python "$MMPREF"/scripts/reference.py --model {input.model} --pairs {input.pairs}'
         " --dtype {params.dtype} --output {output} 2>&1 | tee -i {log}"
 
 
@@ -47,7 +47,7 @@ rule reference_degraded:
     message:
         "Reference log-probabilities under degraded images: {wildcards.preferences}"
     shell:
-        "python $MMPREF/scripts/reference.py --model {input.model} --pairs {input.pairs}"
+        'python "$MMPREF"/scripts/reference.py --model {input.model} --pairs {input.pairs}'
         " --dtype {params.dtype} --degraded-image {wildcards.degraded} --seed {params.seed}"
         " --epochs {params.epochs} --output {output} 2>&1 | tee -i {log}"
 
@@ -85,8 +85,8 @@ rule train:
         "Training {wildcards.run}, seed {wildcards.seed}"
     shell:
         "python -m mmpref.training.launch --nodes {resources.nodes}"
-        " --processes {resources.gpus_per_node} -- $MMPREF/scripts/train.py"
+        ' --processes {resources.gpus_per_node} -- "$MMPREF"/scripts/train.py'
         " --name {wildcards.run} --run {params.run:q} --seed {wildcards.seed}"
         " --model {input.model} --pairs {input.pairs} --answers {input.answers}"
-        " {params.degraded} --deepspeed $MMPREF/{params.deepspeed} --output $(dirname {output.adapter})"
+        ' {params.degraded} --deepspeed "$MMPREF"/{params.deepspeed} --output $(dirname {output.adapter})'
         " 2>&1 | tee -i {log}"
