@@ -35,6 +35,7 @@ from mmpref.randomness import seed_of
 from mmpref.study import DPOObjective, MDPOObjective, Run, Training
 from mmpref.training.checkpoints import Checkpoint, Checkpoints, gather, restore
 from mmpref.training.data import Order, PairDataset, Scored, unchanged
+from mmpref.training.forward import answer_of
 from mmpref.training.metrics import MetricsLog, peak_memory_mb
 from mmpref.training.policy import Policy, save_adapter, with_adapter
 from mmpref.training.processes import Processes
@@ -386,10 +387,7 @@ class PreferenceTrainer(Trainer):
 def _tokens(scored: Scored, views: tuple[str, ...]) -> int:
     """Return how many tokens a pair's rows have: each prompt once, and each view's answer."""
     prompts = sum(map(len, scored.example.prompts.values()))
-    return prompts + sum(
-        len(scored.example.answers["rejected" if view == "rejected" else "chosen"])
-        for view in views
-    )
+    return prompts + sum(len(scored.example.answers[answer_of(view)]) for view in views)
 
 
 class _EveryStep(TrainerCallback):
