@@ -67,6 +67,7 @@ def main() -> None:
         study=arguments.study,
         versions={name: importlib.metadata.version(name) for name in PACKAGES},
         gallery=settings["gallery"],
+        failures=settings["failures"],
     )
 
 

@@ -1,24 +1,96 @@
-"""Rule score: the verdict on every answer, and the metrics."""
+"""Rule score: the verdict on every answer, and the metrics. Scores any file of answers as well:
+
+python scripts/score.py pope-coco-adversarial --answers answers.jsonl --data FOLDER --output s.json
+"""
 
 import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from mmpref.cli import run
+from mmpref.errors import InputError
+from mmpref.evaluation import judge
+from mmpref.evaluation.answers import read_answers
+from mmpref.evaluation.benchmarks import BENCHMARKS, read_answered, used_files
 from mmpref.evaluation.items import read_items
-from mmpref.evaluation.scores import read_responses, score, write_scores
+from mmpref.evaluation.resources import Resources
+from mmpref.evaluation.scores import judge_calls, score, summary, write_scores
+from mmpref.progress import say
+from mmpref.study import Judge
 
 
 def main() -> None:
     """Parse the arguments and write metrics and verdicts."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--benchmark", required=True)
-    parser.add_argument("--items", required=True, help="the benchmark's items.parquet")
-    parser.add_argument("--responses", required=True, help="JSON Lines of answers")
-    parser.add_argument("--seed", type=int, required=True, help="the study's, for the bootstrap")
-    parser.add_argument("--metrics", required=True, help="JSON to write")
-    parser.add_argument("--verdicts", required=True, help="Parquet to write")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("benchmark", help=f"{', '.join(BENCHMARKS)}; or a name, with --items")
+    parser.add_argument(
+        "--answers",
+        required=True,
+        help="as the official scorer takes them, or JSON lines id, response",
+    )
+    parser.add_argument("--data", type=Path, help="folder with the benchmark's files")
+    parser.add_argument("--items", help="the workflow's items.parquet, instead of those in --data")
+    parser.add_argument("--output", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--verdicts", type=Path, help="Parquet to write; default: beside --output")
+    parser.add_argument("--seed", type=int, default=0, help="for the bootstrap")
+    parser.add_argument(
+        "--similarity",
+        choices=["exact", "embeddings", "spacy"],
+        default="exact",
+        help="AMBER: when a noun counts as another one",
+    )
+    parser.add_argument("--judge", help="a model's name, or a study's judge as JSON")
+    parser.add_argument("--judge-runs", type=int, default=1, help="how often an answer is judged")
+    parser.add_argument("--judgements", type=Path, help="what rule judge wrote; nothing is asked")
+    parser.add_argument("--dry-run", action="store_true", help="only say what the judge would cost")
     arguments = parser.parse_args()
-    scores = score(read_items(arguments.items), read_responses(arguments.responses))
-    write_scores(arguments.metrics, arguments.verdicts, scores, arguments.benchmark, arguments.seed)
+    about: dict[str, Any] = {}
+
+    if arguments.items:
+        items, answers = read_items(arguments.items), read_answers(arguments.answers)
+    elif arguments.benchmark not in BENCHMARKS:
+        raise InputError(
+            f"there is no benchmark {arguments.benchmark!r}; there are {', '.join(BENCHMARKS)}"
+        )
+    elif not arguments.data:
+        raise InputError("--data is missing: the folder with the benchmark's files")
+    else:
+        benchmark = BENCHMARKS[arguments.benchmark]
+        items, answers = read_answered(benchmark, arguments.data, arguments.answers)
+        about["data"] = used_files(benchmark, arguments.data)
+    resources = Resources(arguments.data, arguments.similarity)
+    if items[0].truth["kind"] == "amber":
+        about["similarity"] = arguments.similarity
+
+    if arguments.judge:
+        resources = replace(resources, judge=True, judge_runs=arguments.judge_runs)
+        part = Judge(model=arguments.judge)
+        if arguments.judge.startswith("{"):
+            part = Judge.model_validate_json(arguments.judge)
+        if arguments.judgements:
+            settings = judge.settings_of(part, asks=False)
+            replies = judge.read_replies(arguments.judgements)
+        else:
+            settings = judge.settings_of(part)
+            calls, usable = judge_calls(items, answers, resources)
+            store = arguments.output.with_suffix(".replies.jsonl")
+            if arguments.dry_run:
+                say(str(judge.plan(calls, settings, store)))
+                return
+            replies = judge.by_item(judge.ask(calls, settings, store, usable))
+        resources = replace(resources, replies=replies)
+        flat = [reply for of_item in replies.values() for reply in of_item]
+        about["judge"] = {"model": part.model, **judge.totals(flat, settings)}
+
+    scores = score(items, answers, resources)
+    verdicts = arguments.verdicts or arguments.output.with_suffix(".parquet")
+    content = write_scores(
+        arguments.output, verdicts, scores, arguments.benchmark, arguments.seed, about
+    )
+    say(summary(content))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,40 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
+BenchmarkName = Literal[
+    "amber",
+    "amber-generative",
+    "amber-discriminative",
+    "amber-existence",
+    "amber-attribute",
+    "amber-relation",
+    "chair",
+    "gqa",
+    "llava-bench-coco",
+    "llava-bench-in-the-wild",
+    "mm-vet",
+    "mmhal",
+    "mmhal-v",
+    "object-halbench",
+    "pope-coco",
+    "pope-coco-random",
+    "pope-coco-popular",
+    "pope-coco-adversarial",
+    "pope-coco-random-2910",
+    "pope-aokvqa",
+    "pope-aokvqa-random",
+    "pope-aokvqa-popular",
+    "pope-aokvqa-adversarial",
+    "pope-gqa",
+    "pope-gqa-random",
+    "pope-gqa-popular",
+    "pope-gqa-adversarial",
+    "textvqa",
+    "vqav2",
+]
+# Judged by a model always; Object HalBench has rules to do without.
+JUDGED = ("llava-bench-coco", "llava-bench-in-the-wild", "mm-vet", "mmhal", "mmhal-v")
+
 DegradedImage = Literal[
     "crop_0_20", "crop_20_50", "other_image", "moco_v2", "black", "diffusion_500"
 ]
@@ -229,6 +263,62 @@ class DatasetPrompts(Part):
     max_new_tokens: Count = 80
 
 
+class Judge(Part):
+    """A judge model behind an OpenAI-compatible endpoint; where it is, the environment says.
+
+    A local server of the same API (vLLM, llama.cpp, Ollama) is a free one: `key_variable: null`.
+    """
+
+    model: str = Field(description="the model to ask for; a reply of another one is an error")
+    returns: list[str] = Field(
+        default_factory=list, description="other names under which it may answer"
+    )
+    url_variable: str = Field("OPENAI_BASE_URL", description="environment variable of the base URL")
+    key_variable: str | None = Field(
+        "OPENAI_API_KEY", description="environment variable of the key; null: it needs none"
+    )
+    concurrency: Count = Field(4, description="calls at the same time")
+    retries: int = Field(6, ge=0, description="of a failed call, with back-off")
+    timeout: Positive = Field(120.0, description="seconds a call may take")
+    input_price: float | None = Field(None, ge=0, description="of a million prompt tokens")
+    output_price: float | None = Field(None, ge=0, description="of a million completion tokens")
+
+
+class PublicBenchmark(Part):
+    """A benchmark of the papers: downloaded, or in a folder of one's own."""
+
+    source: Literal["public"]
+    benchmark: BenchmarkName
+    data: str | None = Field(None, description="folder with its files; default: download them")
+    images: str | None = Field(None, description="folder with its images; default: download them")
+    items: Count | None = Field(
+        None, description="`chair` only: that many COCO val2014 images, drawn with the study's seed"
+    )
+    prompt: str = Field(
+        "{question}", description="what the model is asked, around the benchmark's question"
+    )
+    similarity: Literal["exact", "embeddings", "spacy"] = Field(
+        "exact", description="AMBER only: when a noun counts as another one (above 0.8)"
+    )
+    judge: Name | None = Field(None, description="a name under `judges`")
+    judge_runs: Count = Field(1, description="how often each answer is judged (MM-Vet: 5)")
+    max_new_tokens: Count = 512
+
+    @model_validator(mode="after")
+    def _whole(self) -> "PublicBenchmark":
+        if self.benchmark in JUDGED and not self.judge:
+            raise ValueError(
+                f"{self.benchmark} is scored by a judge model; give `judge`, a name under `judges`"
+            )
+        if self.judge and self.benchmark not in (*JUDGED, "object-halbench"):
+            raise ValueError(f"{self.benchmark} is scored without a judge; leave `judge` out")
+        if (self.items is None) == (self.benchmark == "chair"):
+            raise ValueError("`items` is given for `chair` (500 in most papers), and only there")
+        if "{question}" not in self.prompt:
+            raise ValueError("`prompt` lacks {question}, the place of the benchmark's question")
+        return self
+
+
 class Table(Part):
     """Which metrics the main table and the report show, and against which run."""
 
@@ -249,11 +339,14 @@ class Report(Part):
         default_factory=dict, description="what a run is called, for example {mdpo: mDPO}"
     )
     gallery: int = Field(36, ge=0, description="items in the gallery")
+    failures: int = Field(100, ge=0, description="flawed answers listed for each run and benchmark")
 
 
 Model = Annotated[ToyModel | AssembledModel | LocalModel, Field(discriminator="source")]
 Dataset = Annotated[ToyDataset | LocalDataset, Field(discriminator="source")]
-Benchmark = Annotated[ToyCaptions | ToyYesno | DatasetPrompts, Field(discriminator="source")]
+Benchmark = Annotated[
+    ToyCaptions | ToyYesno | DatasetPrompts | PublicBenchmark, Field(discriminator="source")
+]
 
 
 class Study(Part):
@@ -267,6 +360,7 @@ class Study(Part):
     preferences: dict[Name, Preferences] = Field(default_factory=dict)
     training: Training = Field(default_factory=Training, description="default of all runs")
     runs: dict[Name, Run] = Field(min_length=1)
+    judges: dict[Name, Judge] = Field(default_factory=dict)
     benchmarks: dict[Name, Benchmark] = Field(default_factory=dict)
     table: Table = Field(default_factory=Table)
     report: Report = Field(default_factory=Report)
@@ -320,6 +414,8 @@ class Study(Part):
         for name, benchmark in self.benchmarks.items():
             if isinstance(benchmark, DatasetPrompts):
                 yield f"benchmarks.{name}.dataset", benchmark.dataset, "dataset", self.datasets
+            if isinstance(benchmark, PublicBenchmark) and benchmark.judge:
+                yield f"benchmarks.{name}.judge", benchmark.judge, "judge", self.judges
         if "base" in self.table.model_fields_set:
             yield "table.base", self.table.base, "run", self.runs
         for name in self.table.metrics:

@@ -45,7 +45,7 @@ def test_the_main_table_holds_the_mean_over_seeds(study, tables):
     assert list(tables.main.columns) == MAIN_COLUMNS
     rows = tables.main.set_index(["run", "benchmark", "metric"])
     summaries = [
-        json.loads(file.path.with_suffix(".json").read_text())["metrics"]["CHAIRi"]["value"]
+        json.loads(file.path.with_suffix(".json").read_text())["metrics"]["CHAIRi"]
         for file in study.scores
         if (file.run, file.benchmark) == ("mdpo", "captions")
     ]
@@ -58,10 +58,16 @@ def test_the_main_table_holds_the_mean_over_seeds(study, tables):
 
 def test_with_one_seed_table_and_summary_have_the_same_intervals(study, tables):
     path = next(file.path for file in study.scores if file.run == "base")
-    summary = json.loads(path.with_suffix(".json").read_text())["metrics"]["Cover"]
+    summary = json.loads(path.with_suffix(".json").read_text())
     row = tables.main.set_index(["run", "benchmark", "metric"]).loc[("base", "captions", "Cover")]
     assert dict(row[["mean", "low", "high"]]) == pytest.approx(
-        {"mean": summary["value"], "low": summary["low"], "high": summary["high"]}
+        dict(
+            zip(
+                ("mean", "low", "high"),
+                (summary["metrics"]["Cover"], *summary["intervals"]["Cover"]),
+                strict=True,
+            )
+        )
     )
 
 

@@ -53,6 +53,19 @@ def of_source(table, *sources):
     return names(name for name, part in table.items() if part.source in sources)
 
 
+PUBLIC = {
+    name: part for name, part in study.benchmarks.items() if part.source == "public"
+}
+if PUBLIC:
+    # Takes a second, for every job of a cluster: only where it is needed.
+    from mmpref.evaluation.benchmarks import BENCHMARKS
+JUDGED = {name: part for name, part in PUBLIC.items() if part.judge}
+# Scored with NLTK's tokens.
+WORDED = [
+    name for name, part in PUBLIC.items() if part.benchmark.split("-")[0] in ("amber", "chair", "object")
+]
+DOWNLOADS = yaml.safe_load((ROOT / "config" / "downloads.yaml").read_text(encoding="utf-8"))
+
 TRAINED = {name: run for name, run in study.runs.items() if run.objective}
 SAMPLED = {name: part for name, part in study.preferences.items() if part.bdhs}
 
@@ -66,6 +79,7 @@ wildcard_constraints:
     seed=r"\d+",
     shard=r"\d+",
     degraded="|".join(studies.DEGRADED_IMAGES),
+    download=names(DOWNLOADS),
 
 
 def settings(part):
@@ -77,6 +91,64 @@ def model_of(name):
     """Return the folder of a model."""
     model = study.models[name]
     return model.folder if model.source == "local" else f"resources/models/{name}"
+
+
+def benchmark_data(wildcards):
+    """Return the folder with a public benchmark's files; none for another benchmark."""
+    part = PUBLIC.get(wildcards.benchmark)
+    if part is None:
+        return []
+    return part.data or f"resources/benchmarks/{BENCHMARKS[part.benchmark].data}"
+
+
+def benchmark_images(wildcards):
+    """Return the folder with a public benchmark's images: the user's, or of the download."""
+    part = PUBLIC[wildcards.benchmark]
+    return part.images or f"resources/benchmarks/{BENCHMARKS[part.benchmark].images}"
+
+
+def nltk_data(wildcards):
+    """Return the folder of NLTK's data for a benchmark that needs them and has none at hand."""
+    at_hand = wildcards.benchmark not in WORDED or "NLTK_DATA" in os.environ
+    return [] if at_hand else "resources/benchmarks/nltk_data"
+
+
+def judgements(wildcards):
+    """Return the judge's replies about a run's answers, for a benchmark that has a judge."""
+    if wildcards.benchmark not in JUDGED:
+        return []
+    return "<results>/judgements/{run}/seed{seed}/{benchmark}.jsonl"
+
+
+def judge_of(wildcards):
+    """Return the settings of a benchmark's judge."""
+    return study.judges[JUDGED[wildcards.benchmark].judge]
+
+
+def judge_access(wildcards):
+    """Say before anything runs that a judge's address or key is missing."""
+    judge = judge_of(wildcards)
+    for variable in (judge.url_variable, judge.key_variable):
+        if variable and not os.environ.get(variable):
+            raise WorkflowError(
+                f"benchmarks.{wildcards.benchmark}: its judge {judge.model} needs the environment "
+                f"variable {variable}; set it (a local server of the same API is a free judge: "
+                f"point {judge.url_variable} at it and write `key_variable: null`), or leave the "
+                "benchmark out"
+            )
+    return []
+
+
+def score_options(wildcards, input):
+    """Return what the scorer of a public benchmark is told besides its files."""
+    part = PUBLIC.get(wildcards.benchmark)
+    if part is None:
+        return ""
+    options = ["--similarity", part.similarity]
+    if part.judge:
+        options += ["--judge", settings(judge_of(wildcards)), "--judgements", input.judgements]
+        options += ["--judge-runs", str(part.judge_runs)]
+    return shlex.join(options)
 
 
 def needs_rejected(dataset):
@@ -164,5 +236,7 @@ def scores():
 def study_outputs():
     """Return what `snakemake` makes: the report, or the adapters of a study without benchmarks."""
     if study.benchmarks:
-        return ["<results>/tables/main.csv", "<results>/report/index.html"]
+        # The scores too: a job that cannot be planned is no error to Snakemake while what is made
+        # from its output exists.
+        return [*scores(), "<results>/tables/main.csv", "<results>/report/index.html"]
     return runs_and_seeds("<results>/runs/{run}/seed{seed}/adapter", TRAINED)

@@ -166,3 +166,52 @@ rule dataset_prompts:
     shell:
         'python "$MMPREF"/scripts/dataset_prompts.py --pairs {input} --output {output}'
         " 2>&1 | tee -i {log}"
+
+
+# What is downloaded is its pinned content: no digest of code is among the parameters, so that
+# gigabytes are not fetched again after an edit.
+rule download:
+    output:
+        directory("resources/benchmarks/{download}"),
+    log:
+        "<results>/logs/download/{download}.log",
+    conda:
+        "../../envs/scoring.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=240,
+    params:
+        entry=lambda wildcards: json.dumps(DOWNLOADS[wildcards.download]),
+    message:
+        "Downloading {wildcards.download}"
+    shell:
+        'python "$MMPREF"/scripts/download.py --name {wildcards.download} --output {output}'
+        " 2>&1 | tee -i {log}"
+
+
+rule public_benchmark:
+    input:
+        data=benchmark_data,
+        images=benchmark_images,
+        nltk=nltk_data,
+    output:
+        "<results>/benchmarks/{benchmark}/items.parquet",
+    log:
+        "<results>/logs/public_benchmark/{benchmark}.log",
+    wildcard_constraints:
+        benchmark=names(PUBLIC),
+    conda:
+        "../../envs/scoring.yaml"
+    resources:
+        mem_mb=6000,
+        runtime=30,
+    params:
+        settings=lambda wildcards: settings(study.benchmarks[wildcards.benchmark]),
+        seed=study.seed,
+        code=code("public_benchmark.py"),
+    message:
+        "Reading the benchmark {wildcards.benchmark}"
+    shell:
+        'python "$MMPREF"/scripts/public_benchmark.py --settings {params.settings:q}'
+        " --data {input.data} --images {input.images} --seed {params.seed} --output {output}"
+        " 2>&1 | tee -i {log}"

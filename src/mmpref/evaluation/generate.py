@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmpref.evaluation.items import Item
+from mmpref.evaluation.items import Item, load_image
 from mmpref.files import replacing
 from mmpref.images import open_image
 from mmpref.models import VisionLanguageModel
@@ -27,7 +27,7 @@ def answer(
     batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
     for batch in track(batches, what, total=len(batches)):
         prompts = [
-            vlm.encode_prompt(item.prompt, [open_image(image) for image in item.images])
+            vlm.encode_prompt(item.prompt, [open_image(load_image(image)) for image in item.images])
             for item in batch
         ]
         for token_ids in _generate(vlm, prompts, max_new_tokens):

@@ -11,9 +11,15 @@ import pyarrow.parquet as pq
 
 from mmpref.errors import InputError
 from mmpref.files import replacing
+from mmpref.images import read_image_file
 from mmpref.preferences import read_rows
 
 SETTINGS = ("random", "popular", "adversarial")
+KINDS = (
+    *("caption", "yesno", "open"),
+    *("pope", "amber", "chair", "object-halbench"),
+    *("mmhal", "llava-bench", "mm-vet", "vqa", "gqa"),
+)
 
 # `datasets.load_dataset("parquet")` reads its features from this key and so decodes the images.
 _FEATURES = {
@@ -39,18 +45,20 @@ _ROWS_PER_GROUP = 500
 class Item:
     """One question of a benchmark.
 
-    `images` holds encoded image files (PNG, JPEG, ...). `truth["kind"]` says how the answer is
-    scored:
+    `images` holds encoded image files (PNG, JPEG, ...), or the paths of such files, relative to
+    where the workflow runs. `truth["kind"]` says how the answer is scored:
 
     - `caption`: lists `objects` (names of what is in the image), `likely` (names of what is not,
       but might well be) and `vocabulary` (every object name that counts as a mention);
     - `yesno`: `object`, `label` (`yes` or `no`) and `setting` (`random`, `popular` or
       `adversarial`: how the absent objects were chosen);
-    - `open`: nothing is known about the image.
+    - `open`: nothing is known about the image;
+    - the public benchmarks' kinds: what the module in `scorers` says, and `image`, the image's
+      file name.
     """
 
     id: str
-    images: tuple[bytes, ...]
+    images: tuple[bytes | Path, ...]
     prompt: str
     truth: dict[str, Any]
 
@@ -64,7 +72,7 @@ def write_items(path: str | Path, items: Sequence[Item]) -> None:
     table = pa.table(
         {
             "id": [item.id for item in items],
-            "images": [[{"bytes": image, "path": None} for image in item.images] for item in items],
+            "images": [[_stored(image) for image in item.images] for item in items],
             "prompt": [item.prompt for item in items],
             "truth": [json.dumps(item.truth, ensure_ascii=False) for item in items],
         },
@@ -86,15 +94,34 @@ def read_items(path: str | Path) -> list[Item]:
     return items
 
 
+def load_image(image: bytes | Path) -> bytes:
+    """Return an image of an item, encoded. Raises InputError when its file cannot be read."""
+    if isinstance(image, bytes):
+        return image
+    try:
+        return read_image_file(image)
+    except InputError as error:
+        raise InputError(f"benchmark image {error}; download or copy it there") from None
+
+
+def _stored(image: bytes | Path) -> dict[str, Any]:
+    if isinstance(image, bytes):
+        return {"bytes": image, "path": None}
+    return {"bytes": None, "path": image.as_posix()}
+
+
 def _item(path: str | Path, number: int, row: dict[str, Any]) -> Item:
     for field in ("id", "prompt", "truth"):
         if not isinstance(row[field], str):
             raise InputError(f"{path}: row {number}: {field} is missing; write a text")
-    images = [image and image["bytes"] for image in row["images"] or []]
+    images = [
+        image and (image["bytes"] or (Path(image["path"]) if image["path"] else None))
+        for image in row["images"] or []
+    ]
     if not all(images):
         raise InputError(
-            f"{path}: row {number} (id {row['id']!r}): images: an image without "
-            "bytes; embed the image files, paths are not followed"
+            f"{path}: row {number} (id {row['id']!r}): images: an image without bytes or path; "
+            "embed the image file, or write where it lies"
         )
     try:
         truth = json.loads(row["truth"])
@@ -103,7 +130,7 @@ def _item(path: str | Path, number: int, row: dict[str, Any]) -> Item:
             f"{path}: row {number} (id {row['id']!r}): truth is not JSON "
             f"({error}); write an object with a kind"
         ) from None
-    return Item(row["id"], tuple(images), row["prompt"], truth)
+    return Item(row["id"], tuple(filter(None, images)), row["prompt"], truth)
 
 
 def _check(path: str | Path, items: Sequence[Item]) -> None:
@@ -121,8 +148,8 @@ def _check(path: str | Path, items: Sequence[Item]) -> None:
 
 def _truth_problem(truth: object) -> str | None:
     kind = truth.get("kind") if isinstance(truth, dict) else None
-    if not isinstance(truth, dict) or kind not in ("caption", "yesno", "open"):
-        return 'not an object whose "kind" is caption, yesno or open'
+    if not isinstance(truth, dict) or kind not in KINDS:
+        return f'not an object whose "kind" is one of {", ".join(KINDS)}'
     if kind == "caption":
         for field in ("objects", "likely", "vocabulary"):
             names = truth.get(field)

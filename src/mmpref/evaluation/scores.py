@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,35 +14,101 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.scorers import captions, open_ended, yesno
-from mmpref.evaluation.statistics import Metric, bootstrap, estimate
+from mmpref.evaluation.items import Item, load_image
+from mmpref.evaluation.judge import Call
+from mmpref.evaluation.resources import Resources
+from mmpref.evaluation.scorers import (
+    amber,
+    captions,
+    chair,
+    gqa,
+    llava_bench,
+    mm_vet,
+    mmhal,
+    object_halbench,
+    open_ended,
+    pope,
+    vqa,
+    yesno,
+)
+from mmpref.evaluation.statistics import Metric, bootstrap, estimate, ratio
 from mmpref.files import replacing
+
+READINGS = {
+    "official": "what the benchmark's own scorer prints, its quirks included",
+    "strict": "what the metric says it measures; what cannot be parsed is not guessed",
+}
+"""The parts of metrics with two readings, in words."""
 
 
 class Scorer(Protocol):
     """What a module in `scorers` offers."""
 
-    def verdict(self, item: Item, response: str) -> dict[str, Any]:
-        """Return the columns of one item; numbers are counts to sum, everything else is shown."""
+    def verdict(self, item: Item, response: str, resources: Resources) -> dict[str, Any]:
+        """Return the columns of one item; numbers are sums' parts, everything else is shown."""
 
     def metrics(self, columns: set[str]) -> dict[str, Metric]:
         """Return the metrics that can be computed from a verdict table with `columns`."""
 
 
 # By the `kind` of an item's truth.
-SCORERS: dict[str, Scorer] = {"caption": captions, "yesno": yesno, "open": open_ended}
+SCORERS: dict[str, Scorer] = {
+    "caption": captions,
+    "yesno": yesno,
+    "open": open_ended,
+    "pope": pope,
+    "amber": amber,
+    "chair": chair,
+    "object-halbench": object_halbench,
+    "mmhal": mmhal,
+    "llava-bench": llava_bench,
+    "mm-vet": mm_vet,
+    "vqa": vqa,
+    "gqa": gqa,
+}
+
+
+class JudgedScorer(Scorer, Protocol):
+    """What a module in `scorers` offers whose benchmark a judge model scores."""
+
+    def calls(self, item: Item, response: str, resources: Resources) -> list[Call]:
+        """Return the questions to the judge about one answer."""
+
+    def usable(self, text: str) -> bool:
+        """Return whether a reply of the judge can be read."""
+
+
+JUDGED: dict[str, JudgedScorer] = {
+    "object-halbench": object_halbench,
+    "mmhal": mmhal,
+    "llava-bench": llava_bench,
+    "mm-vet": mm_vet,
+}
+
+_OF_READINGS = {
+    "unparsed": Metric(
+        lambda sums: ratio(sums["unparsed"], sums["items"]),
+        "lower",
+        "share of items whose answer, or the judge's reply to it, could not be parsed",
+    ),
+    "differs": Metric(
+        lambda sums: ratio(sums["differs"], sums["items"]),
+        None,
+        "share of items that the two readings judge differently",
+    ),
+}
 
 _MENTIONS = pa.list_(pa.struct([("name", pa.string()), ("start", pa.int64()), ("end", pa.int64())]))
+_SPANS = ("hallucinated_mentions", "grounded_mentions")
 
 
 @dataclass(frozen=True)
 class Scores:
     """The verdicts on one run's answers to one benchmark.
 
-    `table` has one row per item, in the order of the benchmark: `id`, `image` (digest of its
-    images; questions about one image share it), `kind`, `response`, and the columns of the
-    scorer's `verdict`. Every metric is a function of the sums of its numeric columns.
+    `table` has one row per item, in the order of the benchmark: `id`, `image` (its file's name, or
+    a digest; questions about one image share it), `kind`, `prompt`, `response`, and the columns of
+    the scorer's `verdict`. Every metric is a function of the sums of its numeric columns.
     """
 
     table: pd.DataFrame
@@ -54,11 +120,22 @@ class Scores:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """The metrics of this table, by name."""
-        return SCORERS[self.kind].metrics(set(self.table.columns))
+        """The metrics of this table, by name; those of a reading are called READING/NAME."""
+        columns = set(self.table.columns)
+        found = SCORERS[self.kind].metrics(columns)
+        if "differs" in columns:
+            found = found | {
+                "unparsed_rate": _OF_READINGS["unparsed"],
+                "readings_differ": _OF_READINGS["differs"],
+            }
+        return found
 
 
-def score(items: Sequence[Item], responses: Sequence[dict[str, Any]]) -> Scores:
+def score(
+    items: Sequence[Item],
+    responses: Sequence[dict[str, Any]],
+    resources: Resources | None = None,
+) -> Scores:
     """Return the verdict on each item's response; `responses` are `{id, response, ...}`.
 
     Where every response says whether it `ended` by itself, the table has a column `unfinished`.
@@ -66,21 +143,17 @@ def score(items: Sequence[Item], responses: Sequence[dict[str, Any]]) -> Scores:
     Raises InputError when an item has no response or several, a response has no item or no text,
     or the items are not of one kind.
     """
-    kinds = sorted({item.truth["kind"] for item in items})
-    if len(kinds) != 1:
-        raise InputError(
-            f"the benchmark has items of {len(kinds)} kinds ({', '.join(kinds) or 'it is empty'}); "
-            "make one benchmark of each kind"
-        )
+    kind = _kind(items)
     given = _by_id(items, responses)
-    scorer = SCORERS[kinds[0]]
+    scorer, resources = SCORERS[kind], resources or Resources()
     rows = [
         {
             "id": item.id,
             "image": _image(item),
-            "kind": kinds[0],
+            "kind": kind,
+            "prompt": item.prompt,
             "response": given[item.id]["response"],
-            **scorer.verdict(item, given[item.id]["response"]),
+            **scorer.verdict(item, given[item.id]["response"], resources),
         }
         for item in items
     ]
@@ -88,53 +161,94 @@ def score(items: Sequence[Item], responses: Sequence[dict[str, Any]]) -> Scores:
     if all("ended" in response for response in responses):
         table["unfinished"] = [int(not given[item.id]["ended"]) for item in items]
     # Counts under one setting are absent from the rows of the others.
-    numbers = table.select_dtypes("number").columns
-    table[numbers] = table[numbers].fillna(0).astype("int64")
+    for name in table.select_dtypes("number").columns:
+        values = table[name].fillna(0)
+        table[name] = values.astype("int64") if (values % 1 == 0).all() else values
     return Scores(table)
 
 
-def read_responses(path: str | Path) -> list[dict[str, Any]]:
-    """Return the lines of a responses file. Raises InputError when a line is no JSON object."""
-    responses = []
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                response = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(
-                    f"{path}: line {number}: no JSON ({error}); generate it again"
-                ) from None
-            if not isinstance(response, dict):
-                raise InputError(f"{path}: line {number}: not an object with id and response")
-            responses.append(response)
-    return responses
+def judge_calls(
+    items: Sequence[Item], responses: Sequence[dict[str, Any]], resources: Resources
+) -> tuple[list[Call], Callable[[str], bool]]:
+    """Return the questions to the judge about all responses, and what tells usable replies.
+
+    Raises InputError as `score` does, and when the items are of no kind that a judge scores.
+    """
+    kind = _kind(items)
+    if kind not in JUDGED:
+        raise InputError(f"a {kind} benchmark is scored without a judge; leave the judge out")
+    given = _by_id(items, responses)
+    scorer = JUDGED[kind]
+    calls = [
+        call for item in items for call in scorer.calls(item, given[item.id]["response"], resources)
+    ]
+    return calls, scorer.usable
 
 
 def write_scores(
-    summary: str | Path, verdicts: str | Path, scores: Scores, benchmark: str, seed: int
-) -> None:
-    """Write the metrics with intervals as JSON to `summary`, the table as Parquet to `verdicts`.
+    path: str | Path,
+    verdicts: str | Path,
+    scores: Scores,
+    benchmark: str,
+    seed: int,
+    about: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the metrics as JSON to `path`, the table as Parquet to `verdicts`; return the former.
 
-    Intervals resample the items (`seed` is the study's, for the draws). Undefined is null.
+    The JSON has the metrics of each reading under its name (`official`, `strict`), all others
+    under `metrics`, and their 95 % intervals, which resample the items (`seed` is the study's, for
+    the draws), under `intervals`; undefined is null. `about` is added as it is.
     """
-    values = bootstrap([scores.table], scores.metrics, seed, benchmark)
-    estimates = {name: vars(estimate(array)) for name, array in values.items()}
-    content = {
+    metrics = scores.metrics
+    values = bootstrap([scores.table], metrics, seed, benchmark)
+    estimates = {name: estimate(array) for name, array in values.items()}
+    content: dict[str, Any] = {
         "benchmark": benchmark,
         "items": len(scores.table),
-        "metrics": {
-            name: {key: None if math.isnan(number) else number for key, number in numbers.items()}
-            for name, numbers in estimates.items()
-        },
+        "empty": int((scores.table["response"].str.strip() == "").sum()),
     }
-    with replacing(summary) as temporary:
+    for name, found in estimates.items():
+        reading, _, rest = name.partition("/")
+        value = _or_null(found.value)
+        if reading in READINGS:
+            content.setdefault(reading, {})[rest] = value
+        elif name in ("unparsed_rate", "readings_differ"):
+            content[name] = value
+        else:
+            content.setdefault("metrics", {})[name] = value
+    content["intervals"] = {
+        name: [_or_null(found.low), _or_null(found.high)] for name, found in estimates.items()
+    }
+    content |= about or {}
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     arrays = {
-        name: pa.array(column.to_list(), _MENTIONS if name.endswith("_mentions") else None)
+        name: pa.array(column.to_list(), _MENTIONS if name in _SPANS else None, from_pandas=True)
         for name, column in scores.table.items()
     }
     with replacing(verdicts) as temporary:
         pq.write_table(pa.table(arrays), temporary, compression="zstd")
+    return content
+
+
+def summary(content: Mapping[str, Any]) -> str:
+    """Return what `write_scores` wrote as lines to read: a metric, and its value by reading."""
+    readings = [name for name in (*READINGS, "metrics") if name in content]
+    names = list(dict.fromkeys(name for reading in readings for name in content[reading]))
+    rows = [["", *readings]]
+    for name in names:
+        values = [content[reading].get(name) for reading in readings]
+        rows.append([name, *("–" if value is None else f"{value:.6g}" for value in values)])
+    width = max(len(row[0]) for row in rows)
+    lines = [f"{content['benchmark']}: {content['items']} items, {content['empty']} empty answers"]
+    lines += [row[0].ljust(width) + "".join(cell.rjust(12) for cell in row[1:]) for row in rows]
+    shares = (("unparsed_rate", "could not be parsed"), ("readings_differ", "judged differently"))
+    lines += [f"{content[name]:.2%} {words}" for name, words in shares if name in content]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _or_null(number: float) -> float | None:
+    return None if math.isnan(number) else number
 
 
 def read_scores(verdicts: str | Path) -> Scores:
@@ -148,6 +262,16 @@ def read_scores(verdicts: str | Path) -> Scores:
     if table["kind"].iloc[0] not in SCORERS:
         raise InputError(f"{verdicts}: kind {table['kind'].iloc[0]!r} has no scorer")
     return Scores(table)
+
+
+def _kind(items: Sequence[Item]) -> str:
+    kinds = sorted({item.truth["kind"] for item in items})
+    if len(kinds) != 1:
+        raise InputError(
+            f"the benchmark has items of {len(kinds)} kinds ({', '.join(kinds) or 'it is empty'}); "
+            "make one benchmark of each kind"
+        )
+    return str(kinds[0])
 
 
 def _by_id(items: Sequence[Item], responses: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -176,10 +300,12 @@ def _by_id(items: Sequence[Item], responses: Sequence[dict[str, Any]]) -> dict[s
 
 
 def _image(item: Item) -> str:
-    """Return a digest of an item's images, or its id when it has none."""
+    """Return the name of an item's image, or a digest of its images, or its id when it has none."""
+    if "image" in item.truth:
+        return str(item.truth["image"])
     if not item.images:
         return item.id
     digest = hashlib.sha256()
     for image in item.images:
-        digest.update(hashlib.sha256(image).digest())
+        digest.update(hashlib.sha256(load_image(image)).digest())
     return digest.hexdigest()[:16]

@@ -76,7 +76,10 @@ def bootstrap(
     numbers = tables[0].select_dtypes("number").columns
     columns = [name for name in numbers if all(name in table for table in tables)]
     counts = np.stack([_by_image(table, columns) for table in tables])
-    sums = _resampled_sums(counts, generator(seed, "bootstrap", "items"), replicates)
+    # Item by item, as official scorers add: with halves and tenths the last digit may depend on it.
+    plain = np.stack([np.add.accumulate(table[columns].to_numpy(float))[-1] for table in tables])
+    resampled = _resampled_sums(counts, generator(seed, "bootstrap", "items"), replicates)
+    sums = np.concatenate([plain[:, None], resampled], axis=1)
     weights = _seed_weights(
         len(tables), generator(seed, "bootstrap", "seeds", run, len(tables)), replicates
     )
@@ -120,9 +123,9 @@ def _by_image(table: pd.DataFrame, columns: list[str]) -> Array:
 
 
 def _resampled_sums(counts: Array, draw: np.random.Generator, replicates: int) -> Array:
-    """Map (seeds, images, columns) to (seeds, 1 + replicates, columns); first the plain sums."""
+    """Map (seeds, images, columns) to (seeds, replicates, columns)."""
     images = counts.shape[1]
-    blocks = [counts.sum(1, keepdims=True)]
+    blocks = []
     for start in range(0, replicates, _BLOCK):
         size = min(_BLOCK, replicates - start)
         drawn = draw.integers(images, size=(size, images)) + images * np.arange(size)[:, None]

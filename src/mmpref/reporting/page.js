@@ -1,9 +1,10 @@
 "use strict";
 
-const filters = document.querySelector(".filters");
+const gallery = document.querySelector("#gallery .filters");
+const failures = document.querySelector("#failures .filters");
 
-function update() {
-  const wanted = new FormData(filters);
+function filterGallery() {
+  const wanted = new FormData(gallery);
   const run = wanted.get("run");
   const benchmark = wanted.get("benchmark");
   const cards = document.querySelectorAll("#gallery .card");
@@ -21,9 +22,28 @@ function update() {
       (wanted.has("flawed") && !visible.some((answer) => "flawed" in answer.dataset));
     shown += card.hidden ? 0 : 1;
   }
-  filters.elements.count.value = `${shown} of ${cards.length}`;
+  gallery.elements.count.value = `${shown} of ${cards.length}`;
 }
 
-if (filters) {
-  filters.addEventListener("input", update);
+function filterFailures() {
+  const wanted = new FormData(failures);
+  const text = wanted.get("text").toLowerCase();
+  document.querySelectorAll("#failures .failures").forEach((group, index) => {
+    group.hidden = index !== Number(wanted.get("group"));
+    if (!group.hidden) {
+      const rows = [...group.querySelectorAll("tbody tr")];
+      for (const row of rows) {
+        row.hidden = !row.textContent.toLowerCase().includes(text);
+      }
+      const shown = rows.filter((row) => !row.hidden).length;
+      failures.elements.count.value = `${shown} of ${rows.length}`;
+    }
+  });
+}
+
+if (gallery) {
+  gallery.addEventListener("input", filterGallery);
+}
+if (failures) {
+  failures.addEventListener("input", filterFailures);
 }

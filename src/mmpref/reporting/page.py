@@ -16,8 +16,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.scores import Scores
+from mmpref.evaluation.items import Item, load_image
+from mmpref.evaluation.scores import READINGS, Scores
 from mmpref.evaluation.statistics import Metric
 from mmpref.files import replacing
 from mmpref.images import open_image
@@ -64,13 +64,15 @@ def write_page(
     study: str,
     versions: Mapping[str, str],
     gallery: int = 36,
+    failures: int = 100,
 ) -> None:
     """Write the report page to `path`; equal input gives equal bytes.
 
     `results` and `tables` are those of `reporting.tables`, `items` the items of each benchmark in
     them; runs are shown in the order of `results`, with `colours` and `labels` (default: the
     run's name). The gallery shows `gallery` items, spread over the benchmarks and drawn with
-    `seed`, the study's; it shows the answers of each run's first training seed. `study` is the
+    `seed`, the study's; it shows the answers of each run's first training seed. Of those that are
+    flawed or hard to judge up to `failures` are listed, drawn in the same way. `study` is the
     study file's text, `versions` what it ran with. Whatever is empty or None has no section.
     Raises InputError when an image that is to be shown cannot be read.
     """
@@ -98,6 +100,7 @@ def write_page(
         sampling=figures.sampling and _inline("sampling", figures.sampling),
         sampled={name: _sampled(name, entry, seed) for name, entry in sampled.items()},
         gallery=_gallery(results, items, labels, colours, seed, gallery),
+        failures=_failures(results, labels, colours, seed, failures),
         study=study,
         versions=versions,
     )
@@ -119,11 +122,13 @@ def _summary(tables: Tables, results: Results, base: str, labels: Mapping[str, s
         rows = rows[rows["metric"] == metric].dropna(subset="mean").set_index("run")
         if better is None or base not in rows.index or len(rows) < 2:
             continue
+        reading = metric[: metric.rfind("/") + 1]
         covering_less = [
             run
             for run in rows.index
-            if (run, benchmark, "Cover") in all_differences.index
-            and all_differences.loc[(run, benchmark, "Cover"), "high"] < 0
+            for cover in (f"{reading}Cover", f"{reading}Recall")
+            if (run, benchmark, cover) in all_differences.index
+            and all_differences.loc[(run, benchmark, cover), "high"] < 0
         ]
         rows = rows.drop(index=covering_less)
         best = rows["mean"].idxmin() if better == "lower" else rows["mean"].idxmax()
@@ -167,17 +172,26 @@ def _benchmark(
         parts.setdefault(metric.rpartition("/")[0], []).append(metric)
     by_place = rows.set_index(["run", "metric"])
     by_difference = differences.set_index(["run", "metric"])
+    # Of each reading the first part is shown, the others on demand.
+    shown = {next(iter(parts))}
+    for reading in ("", *READINGS):
+        shown |= set([part for part in parts if part.partition("/")[0] == reading][:1])
+    meanings = {
+        metric.rpartition("/")[2]: known[metric].meaning
+        for part in reversed(parts)
+        if part in shown
+        for metric in parts[part]
+    }
     return {
         "name": name,
         "size": int(rows["items"].iloc[0]),
         "compared": base in runs and len(runs) > 1,
-        "metrics": [
-            {"name": metric, "meaning": known[metric].meaning, "better": known[metric].better}
-            for metric in next(iter(parts.values()))
-        ],
+        "meanings": dict(reversed(meanings.items())),
         "parts": [
             {
                 "name": part,
+                "shown": part in shown,
+                "hint": READINGS.get(part.partition("/")[0]),
                 "columns": [metric.rpartition("/")[2] for metric in metrics],
                 "better": [known[metric].better for metric in metrics],
                 "rows": [
@@ -289,7 +303,7 @@ def _gallery(
                     "images": [
                         _picture(image, f"{benchmark}: item {item.id!r}") for image in item.images
                     ],
-                    "truth": _truth(item),
+                    "truth": next(iter(rows.values()))["expected"],
                     "differs": len(outcomes) > 1,
                     "answers": [
                         {
@@ -306,6 +320,51 @@ def _gallery(
     return cards
 
 
+def _failures(
+    results: Results,
+    labels: Mapping[str, str],
+    colours: Mapping[str, str],
+    seed: int,
+    size: int,
+) -> list[dict[str, Any]]:
+    """Return for each benchmark and run how many answers to look at there are, and `size` of them.
+
+    These are the flawed ones, those that could not be judged, and those about which the readings
+    differ.
+    """
+    found = []
+    for benchmark, runs in results.items():
+        for run, scores in runs.items():
+            table = scores[0].table
+            marked = table["flawed"].astype(bool)
+            for column in table.columns.intersection(["unparsed", "differs"]):
+                marked |= table[column] > 0
+            flawed = table[marked]
+            draw = generator(seed, "report", "failures", benchmark, run)
+            drawn = sorted(draw.permutation(len(flawed))[:size])
+            found.append(
+                {
+                    "benchmark": benchmark,
+                    "run": run,
+                    "label": labels.get(run, run),
+                    "colour": colours[run],
+                    "count": len(flawed),
+                    "size": len(table),
+                    "rows": [
+                        {
+                            "id": row["id"],
+                            "prompt": row["prompt"],
+                            "pieces": list(_pieces(row)),
+                            "note": row["note"],
+                            "expected": row["expected"],
+                        }
+                        for _, row in flawed.iloc[drawn].iterrows()
+                    ],
+                }
+            )
+    return [entry for entry in found if entry["rows"]]
+
+
 def _shares(sizes: Mapping[str, int], total: int) -> dict[str, int]:
     """Return how many of `total` each gets: equal parts, and what the small leave to the others."""
     shares: dict[str, int] = {}
@@ -315,35 +374,23 @@ def _shares(sizes: Mapping[str, int], total: int) -> dict[str, int]:
     return shares
 
 
-def _truth(item: Item) -> str | None:
-    """Return in words what is true about an item."""
-    truth = item.truth
-    if truth["kind"] == "caption":
-        return f"In the image: {', '.join(truth['objects']) or 'no known object'}"
-    if truth["kind"] == "yesno":
-        return f"True answer: {truth['label']} ({truth['setting']})"
-    return None
-
-
 def _outcome(row: pd.Series) -> tuple[str, ...]:
     """Return what has to be equal for two answers to count as the same."""
-    if "hallucinated_mentions" in row:
-        mentions = [*row["hallucinated_mentions"], *row["grounded_mentions"]]
+    mentions = [*_mentions(row, "hallucinated"), *_mentions(row, "grounded")]
+    if mentions:
         return tuple(sorted({mention["name"] for mention in mentions}))
-    return (row["answer"] if "answer" in row else row["response"],)
+    return (row["note"], "" if row["note"] else row["response"])
 
 
 def _verdict(row: pd.Series) -> dict[str, Any]:
     """Return whether an answer has something wrong in it, and a word about it where one helps."""
-    if "answer" in row:
-        note = "✓ right" if row["correct"] else "✗ wrong"
-        if row["answer"] == "unparsed":
-            note = "✗ neither yes nor no"
-        return {"flawed": not row["correct"], "note": note}
-    return {
-        "flawed": bool(row.get("hallucinated", 0)),
-        "note": None if row["response"].strip() else "no answer",
-    }
+    mark = "✗" if row["flawed"] else "✓"
+    return {"flawed": bool(row["flawed"]), "note": f"{mark} {row['note']}" if row["note"] else None}
+
+
+def _mentions(row: pd.Series, kind: str) -> list[dict[str, Any]]:
+    found = row.get(f"{kind}_mentions")
+    return list(found) if isinstance(found, list) else []
 
 
 def _pieces(row: pd.Series) -> Iterator[tuple[str, str | None]]:
@@ -352,7 +399,7 @@ def _pieces(row: pd.Series) -> Iterator[tuple[str, str | None]]:
     marks = [
         (mention["start"], mention["end"], kind)
         for kind in ("hallucinated", "grounded")
-        for mention in row.get(f"{kind}_mentions", [])
+        for mention in _mentions(row, kind)
     ]
     for start, stop, kind in sorted(marks):
         yield text[end:start], None
@@ -374,10 +421,10 @@ def _changed(text: str, other: str) -> list[tuple[str, str | None]]:
     ]
 
 
-def _picture(data: bytes, what: str) -> dict[str, Any]:
+def _picture(data: bytes | Path, what: str) -> dict[str, Any]:
     """Return an image as a data URI with its size in pixels."""
     try:
-        image = open_image(data)
+        image = open_image(load_image(data))
     except InputError as error:
         raise InputError(f"{what}: its image {error}; make the file again") from None
     small = max(image.size) <= _MAX_SIDE

@@ -17,13 +17,14 @@ import numpy as np
 from mmpref.errors import InputError
 from mmpref.fingerprint import fingerprint
 from mmpref.images import open_image
+from mmpref.journal import Journal
 from mmpref.models import VisionLanguageModel
 from mmpref.preferences import Candidate, Pair
 from mmpref.progress import track
 from mmpref.randomness import generator
 from mmpref.sampling.decoding import Completion, Request, Sampler
 from mmpref.sampling.masking import visible_tokens
-from mmpref.sampling.shards import Journal, model_fingerprint, shard_of
+from mmpref.sampling.shards import model_fingerprint, shard_of
 from mmpref.sampling.similarity import Similarity
 from mmpref.sampling.splitting import Opening, split
 from mmpref.study import Bdhs

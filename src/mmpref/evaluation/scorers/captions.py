@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from mmpref.evaluation.items import Item
+from mmpref.evaluation.resources import Resources
 from mmpref.evaluation.scorers.open_ended import form
 from mmpref.evaluation.scorers.open_ended import metrics as form_metrics
 from mmpref.evaluation.statistics import Metric, ratio
@@ -77,13 +78,14 @@ def find_mentions(text: str, vocabulary: tuple[str, ...]) -> list[Mention]:
     ]
 
 
-def verdict(item: Item, response: str) -> dict[str, Any]:
+def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     """Return the counts of one caption, and its mentions.
 
     Counts: `items` (1), `hallucinated_answers` (0 or 1), `hallucinated` and `mentions` (repeats
     count), `covered` of `objects`, `likely_mentioned` of `likely` (both distinct), `words` and
     `empty`. `hallucinated_mentions` and `grounded_mentions` are lists of
     `{name, start, end}`. An object is hallucinated when it is not among the item's `objects`.
+    For the reader: `flawed`, `note` and `expected`.
     """
     objects, likely = set(item.truth["objects"]), set(item.truth["likely"])
     mentions = find_mentions(response, tuple(item.truth["vocabulary"]))
@@ -100,6 +102,9 @@ def verdict(item: Item, response: str) -> dict[str, Any]:
         "likely": len(likely),
         "hallucinated_mentions": hallucinated,
         "grounded_mentions": [mention._asdict() for mention in mentions if mention.name in objects],
+        "flawed": bool(hallucinated),
+        "note": "" if response.strip() else "no answer",
+        "expected": f"In the image: {', '.join(item.truth['objects']) or 'no known object'}",
     }
 
 

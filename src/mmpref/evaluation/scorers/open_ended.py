@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from mmpref.evaluation.items import Item
+from mmpref.evaluation.resources import Resources
 from mmpref.evaluation.statistics import Metric, ratio
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
@@ -27,9 +28,10 @@ def form(response: str) -> dict[str, int]:
     return {"items": 1, "words": words, "empty": int(words == 0)}
 
 
-def verdict(item: Item, response: str) -> dict[str, Any]:
-    """Return the counts of one answer, those of `form`."""
-    return dict(form(response))
+def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
+    """Return the counts of one answer, those of `form`, and `flawed`, `note` and `expected`."""
+    note = "" if response.strip() else "no answer"
+    return {**form(response), "flawed": False, "note": note, "expected": ""}
 
 
 def metrics(columns: set[str]) -> dict[str, Metric]:

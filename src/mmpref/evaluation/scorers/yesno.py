@@ -1,10 +1,12 @@
 """Yes/no questions about objects, asked as POPE asks them (arXiv 2305.10355)."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from mmpref.evaluation.items import SETTINGS, Item
-from mmpref.evaluation.statistics import Metric, Sums, ratio
+from mmpref.evaluation.resources import Resources
+from mmpref.evaluation.statistics import Array, Metric, Sums, ratio
 
 _ANSWER = re.compile(r"\W*(yes|no)(?![\w'’-])", re.IGNORECASE)
 # First words that look like an answer and are none.
@@ -24,27 +26,34 @@ def parse(response: str) -> str | None:
     return found[1].lower()
 
 
-def verdict(item: Item, response: str) -> dict[str, Any]:
-    """Return the counts of one answer, overall and under `SETTING/`.
-
-    `items` (1), `labelled_yes`, `answered_yes`, `true_yes` (both), `correct`, `unparsed`, all 0 or
-    1; besides, for the reader, `label`, `setting` and `answer` (`yes`, `no` or `unparsed`).
-    """
-    answer, label, setting = parse(response), item.truth["label"], item.truth["setting"]
-    counts = {
-        "items": 1,
-        "labelled_yes": int(label == "yes"),
+def counts(answer: str | None, label: str) -> dict[str, int]:
+    """Return `answered_yes`, `true_yes` (answered and labelled so) and `correct`, all 0 or 1."""
+    return {
         "answered_yes": int(answer == "yes"),
         "true_yes": int(answer == label == "yes"),
         "correct": int(answer == label),
+    }
+
+
+def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
+    """Return the counts of one answer, overall and under `SETTING/`.
+
+    `items` (1), `labelled_yes`, `answered_yes`, `true_yes` (both), `correct`, `unparsed`, all 0 or
+    1; besides, for the reader, `flawed`, `note` and `expected`.
+    """
+    answer, label, setting = parse(response), item.truth["label"], item.truth["setting"]
+    columns = {
+        "items": 1,
+        "labelled_yes": int(label == "yes"),
+        **counts(answer, label),
         "unparsed": int(answer is None),
     }
     return {
-        **counts,
-        **{f"{setting}/{name}": count for name, count in counts.items()},
-        "label": label,
-        "setting": setting,
-        "answer": answer or "unparsed",
+        **columns,
+        **{f"{setting}/{name}": count for name, count in columns.items()},
+        "flawed": answer != label,
+        "note": "neither yes nor no" if answer is None else "right" if answer == label else "wrong",
+        "expected": f"True answer: {label} ({setting})",
     }
 
 
@@ -55,33 +64,37 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
     accuracy and recall, and not for precision.
     """
     present = [f"{setting}/" for setting in SETTINGS if f"{setting}/items" in columns]
-    return {f"{prefix}{name}": metric for prefix in ("", *present) for name, metric in _of(prefix)}
+    return {
+        f"{prefix}{name}": metric
+        for prefix in ("", *present)
+        for name, metric in rates(prefix).items()
+    }
 
 
-def _of(prefix: str) -> list[tuple[str, Metric]]:
-    def f1(sums: Sums) -> Any:
-        return ratio(
-            2 * sums[f"{prefix}true_yes"],
-            sums[f"{prefix}answered_yes"] + sums[f"{prefix}labelled_yes"],
-        )
+def rates(prefix: str = "", reading: str = "") -> dict[str, Metric]:
+    """Return the metrics of the columns under `prefix` (`SETTING/` or all), by name.
 
-    def share(numerator: str, denominator: str) -> Any:
-        return lambda sums: ratio(sums[prefix + numerator], sums[prefix + denominator])
+    Where there are several readings of the answers, what `counts` returns for one of them stands
+    in columns that begin with `reading`.
+    """
+    items, labelled = f"{prefix}items", f"{prefix}labelled_yes"
+    answered, true, correct = (
+        f"{prefix}{reading}{name}" for name in ("answered_yes", "true_yes", "correct")
+    )
 
-    return [
-        ("accuracy", Metric(share("correct", "items"), "higher", "share of right answers")),
-        (
-            "precision",
-            Metric(share("true_yes", "answered_yes"), "higher", "share of right ones among yes"),
+    def f1(sums: Sums) -> Array:
+        return ratio(2 * sums[true], sums[answered] + sums[labelled])
+
+    def share(numerator: str, denominator: str) -> Callable[[Sums], Array]:
+        return lambda sums: ratio(sums[numerator], sums[denominator])
+
+    return {
+        "accuracy": Metric(share(correct, items), "higher", "share of right answers"),
+        "precision": Metric(share(true, answered), "higher", "share of right ones among yes"),
+        "recall": Metric(share(true, labelled), "higher", "share of present objects seen"),
+        "F1": Metric(f1, "higher", "harmonic mean of precision and recall"),
+        "yes": Metric(share(answered, items), None, "share of answers that are yes"),
+        "unparsed": Metric(
+            share(f"{prefix}unparsed", items), "lower", "share of answers neither yes nor no"
         ),
-        (
-            "recall",
-            Metric(share("true_yes", "labelled_yes"), "higher", "share of present objects seen"),
-        ),
-        ("F1", Metric(f1, "higher", "harmonic mean of precision and recall")),
-        ("yes", Metric(share("answered_yes", "items"), None, "share of answers that are yes")),
-        (
-            "unparsed",
-            Metric(share("unparsed", "items"), "lower", "share of answers neither yes nor no"),
-        ),
-    ]
+    }

@@ -1,0 +1,118 @@
+"""Benchmarks of the papers in a study: small files in their format, a judge on loopback."""
+
+import json
+import os
+
+import pandas as pd
+import pytest
+from judge_server import MODEL, JudgeServer, text
+from PIL import Image
+
+ITEM = "results/scores/base/seed0"
+
+
+def write_json(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def own_benchmarks(copy_of_finished):
+    """A checkout in which the tiny study has run, with two more benchmarks of own files."""
+    folder = copy_of_finished.folder / "mine"
+    (folder / "images").mkdir(parents=True)
+    for name, colour in (("a", "red"), ("b", "blue")):
+        Image.new("RGB", (72, 72), colour).save(folder / "images" / f"{name}.jpg")
+    questions = [
+        {"question_id": n, "image": f"{image}.jpg", "text": f"Is there a {name}?", "label": label}
+        for n, (image, name, label) in enumerate(
+            [("a", "cup", "yes"), ("a", "dog", "no"), ("b", "cup", "no")], start=1
+        )
+    ]  # fmt: skip
+    lines = "".join(json.dumps(row) + "\n" for row in questions)
+    (folder / "pope" / "coco").mkdir(parents=True)
+    (folder / "pope" / "coco" / "coco_pope_adversarial.json").write_text(lines)
+    ratings = [
+        {
+            "question_type": kind,
+            "question_topic": "indoor",
+            "image_id": image,
+            "image_content": ["Cup"],
+            "question": "What is it?",
+            "gt_answer": "A cup.",
+            "model_answer": "",
+        }
+        for image, kind in (("a", "attribute"), ("b", "counting"))
+    ]
+    write_json(folder / "mmhal" / "mmhal-bench_answer_template.json", ratings)
+
+    def change(study):
+        shared = {"source": "public", "images": "mine/images", "max_new_tokens": 4}
+        study["judges"] = {"gpt": {"model": MODEL, "retries": 0}}
+        study["benchmarks"] |= {
+            "pope": shared | {"benchmark": "pope-coco-adversarial", "data": "mine/pope"},
+            "mmhal": shared | {"benchmark": "mmhal-v", "data": "mine/mmhal", "judge": "gpt"},
+        }
+
+    copy_of_finished.change_study(change)
+    return copy_of_finished
+
+
+def environment(monkeypatch, **variables):
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_one_benchmark_of_one_run_is_a_target(own_benchmarks, monkeypatch):
+    environment(monkeypatch)
+    assert own_benchmarks.planned("results/scores/mdpo/seed0/pope.json") == {
+        "public_benchmark": 1,
+        "respond": 1,
+        "score": 1,
+    }
+    own_benchmarks.snakemake(f"{ITEM}/pope.json")
+    scores = json.loads((own_benchmarks.folder / ITEM / "pope.json").read_text())
+    assert scores["items"] == 3
+    assert set(scores["official"]) >= {"accuracy", "precision", "recall", "F1", "yes_ratio"}
+    assert 0 <= scores["strict"]["accuracy"] <= 1
+    verdicts = pd.read_parquet(own_benchmarks.folder / ITEM / "pope.parquet")
+    assert list(verdicts["id"]) == ["1", "2", "3"]
+    assert verdicts["image"].nunique() == 2
+
+
+def test_without_a_key_the_graph_says_so(own_benchmarks, monkeypatch):
+    environment(monkeypatch, OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+    printed = own_benchmarks.snakemake("--dry-run", check=False)
+    assert "benchmarks.mmhal" in printed
+    assert "OPENAI_API_KEY" in printed
+    assert "Job stats" not in printed
+    # What needs no judge goes on.
+    assert own_benchmarks.planned(f"{ITEM}/pope.json")["score"] == 1
+
+
+def test_a_judged_benchmark_is_planned_judged_scored_and_reported(own_benchmarks, monkeypatch):
+    replies = iter([text("Rating: 5"), text("I cannot say.")])
+    key = "sk-a-secret-of-some-length"
+    with JudgeServer(otherwise=lambda request: next(replies, text("Rating: 1"))) as server:
+        environment(monkeypatch, OPENAI_BASE_URL=server.url, OPENAI_API_KEY=key)
+        own_benchmarks.snakemake("results/judgements/base/seed0/mmhal.plan.json")
+        plan = json.loads(
+            (own_benchmarks.folder / "results/judgements/base/seed0/mmhal.plan.json").read_text()
+        )
+        assert (plan["calls"], plan["images"], len(server.requests)) == (2, 2, 0)
+        own_benchmarks.snakemake(f"{ITEM}/mmhal.json")
+        assert len(server.requests) == 2
+        scores = json.loads((own_benchmarks.folder / ITEM / "mmhal.json").read_text())
+        assert scores["official"]["score"] == 2.5
+        assert scores["strict"]["score"] == 5
+        assert scores["unparsed_rate"] == 0.5
+        assert scores["judge"]["models"] == [MODEL]
+        own_benchmarks.snakemake()
+    page = (own_benchmarks.folder / "results/report/index.html").read_text()
+    assert "what the benchmark&#39;s own scorer prints" in page
+    assert "judged nothing (official: 0 of 6); not understood: &#39;I cannot say.&#39;" in page
+    for path in own_benchmarks.folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and os.path.getsize(path) < 10**6:
+            assert key.encode() not in path.read_bytes(), path
