@@ -6,22 +6,28 @@ from pathlib import Path
 from mmpref.cli import run
 from mmpref.evaluation.benchmarks import prepare
 from mmpref.evaluation.items import write_items
-from mmpref.study import PublicBenchmark
 
 
 def main() -> None:
     """Parse the arguments and write the items."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", required=True, help="the benchmark's part of the study, JSON")
+    parser.add_argument("--benchmark", required=True, help="its name")
+    parser.add_argument("--prompt", required=True, help="what is asked, with {question} in it")
+    parser.add_argument("--sample", type=int, help="how many images, for CHAIR")
     parser.add_argument("--data", type=Path, required=True, help="folder with its files")
     parser.add_argument("--images", type=Path, required=True, help="folder with its images")
-    parser.add_argument("--seed", type=int, required=True, help="the study's")
+    parser.add_argument("--seed", type=int, default=0, help="the study's, for the sample")
     parser.add_argument("--output", required=True, help="items.parquet")
     arguments = parser.parse_args()
-    settings = PublicBenchmark.model_validate_json(arguments.settings)
-    write_items(
-        arguments.output, prepare(settings, arguments.data, arguments.images, arguments.seed)
+    items = prepare(
+        arguments.benchmark,
+        arguments.data,
+        arguments.images,
+        prompt=arguments.prompt,
+        sample=arguments.sample,
+        seed=arguments.seed,
     )
+    write_items(arguments.output, items)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from mmpref.evaluation.items import read_items
 from mmpref.evaluation.resources import Resources
 from mmpref.evaluation.scores import judge_calls, score, summary, write_scores
 from mmpref.progress import say
-from mmpref.study import Judge
+from mmpref.study import JUDGED, Judge
 
 
 def main() -> None:
@@ -65,6 +65,8 @@ def main() -> None:
     if items[0].truth["kind"] == "amber":
         about["similarity"] = arguments.similarity
 
+    if arguments.benchmark in JUDGED and not arguments.judge:
+        raise InputError(f"{arguments.benchmark} is scored by a judge model; give --judge")
     if arguments.judge:
         resources = replace(resources, judge=True, judge_runs=arguments.judge_runs)
         part = Judge(model=arguments.judge)

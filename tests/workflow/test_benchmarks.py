@@ -2,11 +2,17 @@
 
 import json
 import os
+import re
+from typing import get_args
 
 import pandas as pd
 import pytest
 from judge_server import MODEL, JudgeServer, text
 from PIL import Image
+
+from conftest import ROOT
+from mmpref.downloads import load
+from mmpref.study import JUDGED, BenchmarkName
 
 ITEM = "results/scores/base/seed0"
 
@@ -56,6 +62,33 @@ def own_benchmarks(copy_of_finished):
 
     copy_of_finished.change_study(change)
     return copy_of_finished
+
+
+def test_every_benchmark_of_the_papers_can_be_planned(checkout, monkeypatch):
+    environment(monkeypatch, OPENAI_BASE_URL="http://127.0.0.1:9/v1", OPENAI_API_KEY="none")
+    monkeypatch.delenv("NLTK_DATA", raising=False)
+    benchmarks = {
+        name: {"source": "public", "benchmark": name}
+        | ({"judge": "gpt"} if name in JUDGED else {})
+        | ({"items": 500} if name == "chair" else {})
+        for name in get_args(BenchmarkName)
+    }
+    checkout.change_study(
+        lambda study: study.update(judges={"gpt": {"model": MODEL}}, benchmarks=benchmarks)
+    )
+    planned = checkout.planned()
+    runs = 3
+    assert planned["public_benchmark"] == len(benchmarks)
+    assert planned["score"] == runs * len(benchmarks)
+    assert planned["judge"] == runs * len(JUDGED)
+    assert planned["download"] == len(load(ROOT / "config" / "downloads.yaml"))
+
+    only = {"halbench": benchmarks["object-halbench"]}
+    checkout.change_study(lambda study: study.update(benchmarks=only))
+    printed = checkout.snakemake("--dry-run")
+    assert {"object-halbench", "chair", "nltk_data"} == set(
+        re.findall(r"Downloading (\S+)", printed)
+    )
 
 
 def environment(monkeypatch, **variables):

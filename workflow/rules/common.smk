@@ -62,9 +62,13 @@ if PUBLIC:
 JUDGED = {name: part for name, part in PUBLIC.items() if part.judge}
 # Scored with NLTK's tokens.
 WORDED = [
-    name for name, part in PUBLIC.items() if part.benchmark.split("-")[0] in ("amber", "chair", "object")
+    name
+    for name, part in PUBLIC.items()
+    if part.benchmark.split("-")[0] in ("amber", "chair", "object")
 ]
-DOWNLOADS = yaml.safe_load((ROOT / "config" / "downloads.yaml").read_text(encoding="utf-8"))
+DOWNLOADS = yaml.safe_load(
+    (ROOT / "config" / "downloads.yaml").read_text(encoding="utf-8")
+)
 
 TRAINED = {name: run for name, run in study.runs.items() if run.objective}
 SAMPLED = {name: part for name, part in study.preferences.items() if part.bdhs}
@@ -99,6 +103,13 @@ def benchmark_data(wildcards):
     if part is None:
         return []
     return part.data or f"resources/benchmarks/{BENCHMARKS[part.benchmark].data}"
+
+
+def benchmark_beside(wildcards):
+    """Return the download that a public benchmark expects beside its own."""
+    part = PUBLIC[wildcards.benchmark]
+    beside = BENCHMARKS[part.benchmark].beside
+    return f"resources/benchmarks/{beside}" if beside and not part.data else []
 
 
 def benchmark_images(wildcards):
@@ -146,7 +157,12 @@ def score_options(wildcards, input):
         return ""
     options = ["--similarity", part.similarity]
     if part.judge:
-        options += ["--judge", settings(judge_of(wildcards)), "--judgements", input.judgements]
+        options += [
+            "--judge",
+            settings(judge_of(wildcards)),
+            "--judgements",
+            input.judgements,
+        ]
         options += ["--judge-runs", str(part.judge_runs)]
     return shlex.join(options)
 

@@ -192,6 +192,7 @@ rule download:
 rule public_benchmark:
     input:
         data=benchmark_data,
+        beside=benchmark_beside,
         images=benchmark_images,
         nltk=nltk_data,
     output:
@@ -206,12 +207,17 @@ rule public_benchmark:
         mem_mb=6000,
         runtime=30,
     params:
-        settings=lambda wildcards: settings(study.benchmarks[wildcards.benchmark]),
-        seed=study.seed,
+        benchmark=lambda wildcards: PUBLIC[wildcards.benchmark].benchmark,
+        prompt=lambda wildcards: PUBLIC[wildcards.benchmark].prompt,
+        sample=lambda wildcards: (
+            f"--sample {PUBLIC[wildcards.benchmark].items} --seed {study.seed}"
+            if PUBLIC[wildcards.benchmark].items
+            else ""
+        ),
         code=code("public_benchmark.py"),
     message:
         "Reading the benchmark {wildcards.benchmark}"
     shell:
-        'python "$MMPREF"/scripts/public_benchmark.py --settings {params.settings:q}'
-        " --data {input.data} --images {input.images} --seed {params.seed} --output {output}"
-        " 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/public_benchmark.py --benchmark {params.benchmark}'
+        " --prompt {params.prompt:q} {params.sample} --data {input.data} --images {input.images}"
+        " --output {output} 2>&1 | tee -i {log}"

@@ -125,7 +125,7 @@ def _rows(path: str | Path, official: AnswerFormat) -> list[tuple[str, dict[str,
     values = _values(path, text)
     if len(values) == 1 and isinstance(values[0][1], list):
         layout, found = "array", [(f"element {n}", v) for n, v in enumerate(values[0][1], 1)]
-    elif len(values) == 1 and "mapping" in official.layout and _is_mapping(values[0][1]):
+    elif len(values) == 1 and "mapping" in official.layout and _is_mapping(values[0][1], official):
         layout, found = "mapping", _pairs(values[0][1])
     else:
         layout, found = "lines", [(f"line {line}", value) for line, value in values]
@@ -142,8 +142,9 @@ def _rows(path: str | Path, official: AnswerFormat) -> list[tuple[str, dict[str,
     return found
 
 
-def _is_mapping(value: Any) -> bool:
-    return isinstance(value, dict) and "response" not in value
+def _is_mapping(value: Any, official: AnswerFormat) -> bool:
+    """Return whether a value is no single row."""
+    return isinstance(value, dict) and not {"id", "response", *official.id} & value.keys()
 
 
 def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -24,7 +24,6 @@ from mmpref.evaluation.scorers import (
 )
 from mmpref.progress import say
 from mmpref.randomness import generator
-from mmpref.study import PublicBenchmark
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,8 @@ class Benchmark:
     `items` reads its items from a folder laid out like the download `data` (names in
     `config/downloads.yaml`), `images` names the download with the image files. Where `subsets` is
     true, answers about some of the items are a benchmark of their own, as with CHAIR, whose items
-    are whichever COCO images were described.
+    are whichever COCO images were described. `beside` names a download that is expected in the
+    same folder as that of `data`.
     """
 
     data: str
@@ -42,6 +42,7 @@ class Benchmark:
     answers: AnswerFormat
     images: str
     subsets: bool = False
+    beside: str | None = None
 
 
 def read_answered(
@@ -82,25 +83,28 @@ def used_files(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     return found
 
 
-def prepare(settings: PublicBenchmark, data: Path, images: Path, seed: int) -> list[Item]:
-    """Return the items of a study's benchmark, with images, and asked as the study says.
+def prepare(
+    name: str, data: Path, images: Path, *, prompt: str, sample: int | None, seed: int
+) -> list[Item]:
+    """Return the items of a benchmark with their images, asked as `prompt` says.
 
-    CHAIR's images are `settings.items` of COCO's val2014, drawn with the study's `seed`.
+    `prompt` has `{question}` where the benchmark's question goes. CHAIR's images are `sample` of
+    COCO's val2014, drawn with the study's `seed`.
+
+    Raises InputError when files are missing.
     """
-    benchmark = BENCHMARKS[settings.benchmark]
-    drawn: list[str] = []
-    if settings.items:
+    benchmark = BENCHMARKS[name]
+    if sample is None:
+        items = benchmark.items(data)
+    else:
         known = chair.image_ids(data)
-        if settings.items > len(known):
-            raise InputError(f"{data}: has {len(known)} images, not {settings.items}; ask for less")
-        places = generator(seed, "benchmark", "chair").permutation(len(known))[: settings.items]
-        drawn = [known[place] for place in sorted(places)]
-    items = benchmark.items(data, images=set(drawn)) if drawn else benchmark.items(data)
+        if sample > len(known):
+            raise InputError(f"{data}: has {len(known)} images, not {sample}; ask for less")
+        places = generator(seed, "benchmark", "chair").permutation(len(known))[:sample]
+        items = benchmark.items(data, images={known[place] for place in places})
     if not all(item.images for item in items):
         items = with_images(items, images)
-    return [
-        replace(item, prompt=settings.prompt.replace("{question}", item.prompt)) for item in items
-    ]
+    return [replace(item, prompt=prompt.replace("{question}", item.prompt)) for item in items]
 
 
 def with_images(items: Sequence[Item], folder: Path) -> list[Item]:
@@ -179,6 +183,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         object_halbench.items,
         AnswerFormat(("lines",), ("image_id",), ("answer", "text"), chair.image_id),
         "object-halbench",
+        beside="chair",
     ),
     **{
         f"pope-{source}": Benchmark("pope", partial(pope.items, source=source), _LINES, images)

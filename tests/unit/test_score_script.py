@@ -1,0 +1,265 @@
+"""`scripts/score.py` on a user's own files, as on the command line."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+import pytest
+from judge_server import CUT, HTML, MODEL, JudgeServer, text
+
+from mmpref.cli import run
+from mmpref.downloads import load
+from mmpref.evaluation.benchmarks import BENCHMARKS
+from mmpref.study import BenchmarkName
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared" / "benchmarks"
+NLTK = ROOT.parent / "shared" / "nltk_data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared")
+
+spec = importlib.util.spec_from_file_location("score_script", ROOT / "scripts" / "score.py")
+script = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(script)
+
+
+@pytest.fixture
+def score(monkeypatch, tmp_path, capfd):
+    """A function from arguments to the written scores, or to the error message."""
+    monkeypatch.setenv("NLTK_DATA", str(NLTK))
+
+    def call(benchmark: str, answers: str, data: Path, *more: str) -> dict | str:
+        path = tmp_path / "answers.json"
+        path.write_text(answers, encoding="utf-8")
+        (tmp_path / "s.json").unlink(missing_ok=True)
+        arguments = [benchmark, "--answers", path, "--data", data, "--output", tmp_path / "s.json"]
+        monkeypatch.setattr(sys, "argv", ["score.py", *map(str, arguments), *more])
+        code = 0
+        try:
+            run(script.main)
+        except SystemExit as end:
+            code = end.code
+        if code:
+            assert not (tmp_path / "s.json").exists()
+            return capfd.readouterr().err
+        if "--dry-run" in more:
+            return capfd.readouterr().err
+        return json.loads((tmp_path / "s.json").read_text())
+
+    return call
+
+
+def lines(*rows: dict) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture
+def pope(tmp_path) -> Path:
+    """A POPE-style folder with four questions about two images."""
+    folder = tmp_path / "pope"
+    (folder / "coco").mkdir(parents=True)
+    (folder / "coco" / "coco_pope_popular.json").write_text(
+        lines(
+            *(
+                {
+                    "question_id": n,
+                    "image": f"{(n - 1) // 2}.jpg",
+                    "text": f"Is there a {name} in the image?",
+                    "label": label,
+                }
+                for n, (name, label) in enumerate(
+                    [("dog", "yes"), ("cat", "no"), ("cup", "yes"), ("car", "no")], start=1
+                )
+            )
+        )
+    )
+    return folder
+
+
+def answers(*texts: str, first: int = 1) -> str:
+    return lines(*({"question_id": n, "answer": one} for n, one in enumerate(texts, start=first)))
+
+
+def test_both_readings_side_by_side_with_every_verdict(score, pope, tmp_path, capfd):
+    scores = score("pope-coco-popular", answers("Yes.", "NO", "", "no"), pope)
+    # By hand. Official: yes, yes, yes, no; strict: yes, no, unparsed, no.
+    assert scores["official"] == pytest.approx(
+        {"TP": 2, "FP": 1, "TN": 1, "FN": 0, "accuracy": 3 / 4, "precision": 2 / 3, "recall": 1,
+         "F1": 4 / 5, "yes_ratio": 3 / 4}
+    )  # fmt: skip
+    expected = {"accuracy": 3 / 4, "precision": 1, "recall": 1 / 2, "F1": 2 / 3, "yes_ratio": 1 / 4}
+    assert {name: scores["strict"][name] for name in expected} == pytest.approx(expected)
+    assert scores["unparsed_rate"] == 1 / 4
+    assert scores["readings_differ"] == 2 / 4
+    assert (scores["items"], scores["empty"]) == (4, 1)
+    assert scores["data"]["coco/coco_pope_popular.json"]["pinned"] is False
+    table = pd.read_parquet(tmp_path / "s.parquet").set_index("id")
+    assert list(table["response"]) == ["Yes.", "NO", "", "no"]
+    assert list(table.index[table["flawed"]]) == ["3"]
+    printed = capfd.readouterr().err
+    assert "is not the pinned file of pope" in printed
+    assert "50.00% judged differently" in printed
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (answers("Yes", "No"), r"2 items without a response (3, 4)"),
+        (answers("Yes", "No", "Yes", "No", first=11), "4 items without a response (1, 2, 3, ...); "
+         "4 responses to items the benchmark has not (11, 12, 13, ...)"),
+        (answers("Yes", "No", "Yes", "No") + answers("No"), "1 items with several responses (1)"),
+        (json.dumps([{"question_id": n, "answer": "Yes"} for n in (1, 2, 3, 4)]),
+         "is a JSON array of objects, where JSON lines, one object per line is expected"),
+        ("", "4 items without a response"),
+    ],
+)  # fmt: skip
+def test_answers_that_do_not_fit_are_an_error_with_counts(score, pope, given, message):
+    assert message in score("pope-coco-popular", given, pope)
+
+
+def test_a_benchmark_or_folder_that_is_not_there(score, pope, tmp_path):
+    assert "there is no benchmark 'poppe'; there are amber" in score("poppe", "", pope)
+    assert "nowhere: is no folder" in score("pope-coco-popular", "", tmp_path / "nowhere")
+    assert "coco_pope_random.json" in score("pope-coco-random", "", pope)
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("benchmark", "rows", "words"),
+    [
+        ("pope-coco-random", 2910, "score the answers as pope-coco-random-2910"),
+        ("pope-coco-random-2910", 2910, "3,000 rows, 1,500 of them with label yes: not the random"),
+    ],
+)
+def test_the_versions_of_popes_random_questions_are_told_apart(score, benchmark, rows, words):
+    message = score(benchmark, answers(*["Yes"] * rows), SHARED / "pope")
+    assert words in message
+
+
+@needs_shared
+def test_pope_answers_as_its_own_scorer_takes_them(score):
+    path = SHARED / "pope" / "coco" / "coco_pope_adversarial.json"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    given = [{"question": row["text"], "answer": row["label"]} for row in rows]
+    scores = score("pope-coco-adversarial", lines(*given), SHARED / "pope")
+    assert scores["official"]["accuracy"] == scores["strict"]["F1"] == 1
+    assert all(file["pinned"] for file in scores["data"].values())
+    message = score("pope-coco-adversarial", lines(*given[6:], *given[:6]), SHARED / "pope")
+    assert "questions are not the benchmark's at that place (first: line 1)" in message
+
+
+@needs_shared
+def test_amber_as_its_own_scorer_takes_it_and_as_lines(score):
+    annotations = json.loads((SHARED / "amber" / "annotations.json").read_text())
+    rows = [
+        {"id": row["id"], "response": ". ".join(row["truth"]) if row["id"] <= 1004 else "No"}
+        for row in annotations
+    ]
+    scores = score("amber", json.dumps(rows), SHARED / "amber")
+    assert scores["similarity"] == "exact"
+    assert scores["official"]["existence/accuracy"] == 100
+    # 689 of 1,664 relations are "no", and 4,924 + 3,814 + 689 of all 14,216 questions.
+    assert scores["official"]["relation/accuracy"] == round(68900 / 1664, 1)
+    assert scores["official"]["accuracy"] == round(942700 / 14216, 1)
+    assert scores["strict"]["recall"] == 100
+    part = lines(*rows[1004:])
+    assert "1004 items without a response" in score("amber", part, SHARED / "amber")
+    alone = score("amber-discriminative", part, SHARED / "amber")
+    assert alone["official"]["F1"] == scores["official"]["F1"]
+    assert not {"CHAIR", "AMBER"} & set(alone["official"])
+
+
+@needs_shared
+def test_chair_of_published_captions(score):
+    captions = (SHARED / "pope" / "captions" / "Instruction2_llava.json").read_text()
+    scores = score("chair", captions, SHARED / "chair")
+    assert (scores["official"]["CHAIRi"], scores["official"]["CHAIRs"]) == (10.5, 32.7)
+    assert scores["items"] == 2000
+    assert "no ground truth for 1 images (999999999)" in score(
+        "chair", lines({"image_id": 999999999, "caption": "A dog."}), SHARED / "chair"
+    )
+
+
+@pytest.fixture
+def mmhal(tmp_path, monkeypatch) -> Path:
+    """An MMHal-style folder with three questions, and an environment without a judge."""
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    rows = [
+        {
+            "question_type": "attribute",
+            "question_topic": "indoor",
+            "image_id": image,
+            "image_content": ["Cup"],
+            "question": "Which colour?",
+            "gt_answer": "Blue.",
+            "model_answer": f"Blue {image}.",
+        }
+        for image in "abc"
+    ]
+    (tmp_path / "mmhal").mkdir()
+    (tmp_path / "mmhal" / "mmhal-bench_answer_template.json").write_text(json.dumps(rows))
+    return tmp_path / "mmhal"
+
+
+def own(mmhal: Path) -> str:
+    return (mmhal / "mmhal-bench_answer_template.json").read_text()
+
+
+def judge(**settings) -> tuple[str, str]:
+    return "--judge", json.dumps({"model": MODEL, "retries": 0, **settings})
+
+
+def test_a_judge_is_asked_once_and_its_failures_are_no_zeros(score, mmhal, monkeypatch, tmp_path):
+    def rate(request):
+        return text("I will not." if "Blue c." in request.prompt else "Rating: 4")
+
+    with JudgeServer(otherwise=rate) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-something-secret")
+        plan = score("mmhal", own(mmhal), mmhal, *judge(), "--dry-run")
+        assert "3 of 3 calls to make" in plan
+        assert not server.requests
+        scores = score("mmhal", own(mmhal), mmhal, *judge())
+        again = score("mmhal", own(mmhal), mmhal, *judge())
+    assert scores == again
+    assert len(server.requests) == 3
+    assert (scores["official"]["score"], scores["strict"]["score"]) == (2.67, 4)
+    assert scores["unparsed_rate"] == 1 / 3
+    assert (scores["judge"]["calls"], scores["judge"]["prompt_tokens"]) == (3, 300)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (HTML, "the reply is no JSON: <html><body>Please log in"),
+        (CUT, "3 calls in a row failed"),
+        (text("Rating: 4", model="judge-2"), "asked 'judge-1', but 'judge-2' answered"),
+    ],
+)
+def test_a_judge_that_cannot_be_used_is_an_error(score, mmhal, monkeypatch, answer, message):
+    with JudgeServer(otherwise=answer) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        assert message in score("mmhal", own(mmhal), mmhal, *judge(key_variable=None))
+
+
+def test_a_judge_without_address_or_key_is_an_error(score, mmhal, monkeypatch):
+    assert "OPENAI_BASE_URL is not set" in score("mmhal", own(mmhal), mmhal, "--judge", MODEL)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert "OPENAI_API_KEY is not set" in score("mmhal", own(mmhal), mmhal, "--judge", MODEL)
+    assert "mmhal is scored by a judge model; give --judge" in score("mmhal", own(mmhal), mmhal)
+
+
+def test_a_judge_for_a_benchmark_without_one_is_an_error(score, pope, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    message = score("pope-coco-popular", answers(*"abcd"), pope, *judge(key_variable=None))
+    assert "a pope benchmark is scored without a judge; leave the judge out" in message
+
+
+def test_names_are_those_that_a_study_may_ask_for():
+    assert sorted(get_args(BenchmarkName)) == sorted(BENCHMARKS)
+    downloads = load(ROOT / "config" / "downloads.yaml")
+    for benchmark in BENCHMARKS.values():
+        assert {benchmark.data, benchmark.images} <= set(downloads)
