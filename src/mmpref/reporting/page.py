@@ -23,7 +23,7 @@ from mmpref.files import replacing
 from mmpref.images import open_image
 from mmpref.preferences import Pair
 from mmpref.randomness import generator
-from mmpref.reporting.tables import Results, Tables, interval, number
+from mmpref.reporting.tables import Results, Tables, interval, metric_parts, number
 
 _FOLDER = Path(__file__).parent
 # Photographs are shrunk to this side; smaller images stay as they are, enlarged by the browser.
@@ -166,32 +166,28 @@ def _benchmark(
     rows = tables.main[tables.main["benchmark"] == name]
     differences = tables.differences[tables.differences["benchmark"] == name]
     known = next(iter(runs.values()))[0].metrics
-    # A metric of a part of the items is called PART/METRIC; each part has a table of its own.
-    parts: dict[str, list[str]] = {}
-    for metric in dict.fromkeys(rows["metric"]):
-        parts.setdefault(metric.rpartition("/")[0], []).append(metric)
+    parts = metric_parts(rows["metric"])
     by_place = rows.set_index(["run", "metric"])
     by_difference = differences.set_index(["run", "metric"])
     # Of each reading the first part is shown, the others on demand.
     shown = {next(iter(parts))}
     for reading in ("", *READINGS):
         shown |= set([part for part in parts if part.partition("/")[0] == reading][:1])
-    meanings = {
-        metric.rpartition("/")[2]: known[metric].meaning
-        for part in reversed(parts)
-        if part in shown
-        for metric in parts[part]
-    }
+    meanings: dict[str, str] = {}
+    for part in parts:
+        for metric in parts[part] if part in shown else []:
+            meanings.setdefault(metric.rpartition("/")[2], known[metric].meaning)
+    readings = bool({part.partition("/")[0] for part in parts} & READINGS.keys())
     return {
         "name": name,
         "size": int(rows["items"].iloc[0]),
         "compared": base in runs and len(runs) > 1,
-        "meanings": dict(reversed(meanings.items())),
+        "meanings": meanings,
         "parts": [
             {
-                "name": part,
+                "name": part or ("agreement" if readings else ""),
                 "shown": part in shown,
-                "hint": READINGS.get(part.partition("/")[0]),
+                "hint": READINGS.get(part.partition("/")[0]) if part else "of the two readings",
                 "columns": [metric.rpartition("/")[2] for metric in metrics],
                 "better": [known[metric].better for metric in metrics],
                 "rows": [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from mmpref.errors import InputError
-from mmpref.evaluation.scores import Scores, read_scores
+from mmpref.evaluation.scores import READINGS, Scores, read_scores
 from mmpref.evaluation.statistics import Metric, bootstrap, check_same_items, estimate
 
 MAIN_COLUMNS = ["run", "benchmark", "metric", "mean", "low", "high", "seeds", "items"]
@@ -104,9 +104,10 @@ def summarise(
 
 
 def markdown(tables: Tables, base: str, labels: Mapping[str, str] | None = None) -> str:
-    """Return both tables as Markdown: a row per run, a column per metric, a table per benchmark.
+    """Return both tables as Markdown: a row per run, a column per metric.
 
-    `labels` are the names to print for runs; a run without one is printed as it is called.
+    Each benchmark, and each part of it, has a table of its own. `labels` are the names to print
+    for runs; a run without one is printed as it is called.
     """
     labels = labels or {}
     parts = []
@@ -114,15 +115,30 @@ def markdown(tables: Tables, base: str, labels: Mapping[str, str] | None = None)
         items = rows["items"].iloc[0]
         parts.append(
             f"## {benchmark}\n\nMean over seeds [95 % interval over items and seeds], "
-            f"{items} items.\n\n" + _grid(rows, "mean", labels, ["seeds"])
+            f"{items} items."
         )
-        differences = tables.differences[tables.differences["benchmark"] == benchmark]
-        if len(differences):
-            parts.append(
-                f"Difference to {labels.get(base, base)} on the same items [95 % interval].\n\n"
-                + _grid(differences, "difference", labels, [])
-            )
+        for part, metrics in metric_parts(rows["metric"]).items():
+            shown = rows[rows["metric"].isin(metrics)]
+            if part:
+                reading = READINGS.get(part.partition("/")[0])
+                parts.append(f"### {benchmark}: {part}" + (f" ({reading})" if reading else ""))
+            parts.append(_grid(shown, "mean", labels))
+            found = tables.differences
+            found = found[(found["benchmark"] == benchmark) & found["metric"].isin(metrics)]
+            if len(found):
+                parts.append(
+                    f"Difference to {labels.get(base, base)} on the same items [95 % interval].\n\n"
+                    + _grid(found, "difference", labels)
+                )
     return "\n\n".join(parts) + "\n"
+
+
+def metric_parts(metrics: Iterable[str]) -> dict[str, list[str]]:
+    """Return metrics by part, in order: a metric of a part of the items is called PART/METRIC."""
+    parts: dict[str, list[str]] = {}
+    for metric in dict.fromkeys(metrics):
+        parts.setdefault(metric.rpartition("/")[0], []).append(metric)
+    return parts
 
 
 def number(value: float, signed: bool = False) -> str:
@@ -157,10 +173,11 @@ def _wanted(
     return {name: known[name] for name in names}
 
 
-def _grid(rows: pd.DataFrame, value: str, labels: Mapping[str, str], extra: list[str]) -> str:
-    """Return a Markdown table with a row per run and a column per metric and `extra` column."""
+def _grid(rows: pd.DataFrame, value: str, labels: Mapping[str, str]) -> str:
+    """Return a Markdown table with a row per run, and a column per metric and for the seeds."""
     metrics = list(dict.fromkeys(rows["metric"]))
-    header = ["run", *metrics, *extra]
+    extra = [name for name in ("seeds",) if name in rows]
+    header = ["run", *(metric.rpartition("/")[2] for metric in metrics), *extra]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for run, cells in rows.groupby("run", sort=False):
         by_metric = cells.set_index("metric")

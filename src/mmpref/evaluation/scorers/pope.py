@@ -107,16 +107,17 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
             found.update({f"{reading}/{name}": metric for name, metric in pooled.items()})
             continue
         parts = [_of(f"{setting}/", start) for setting in present]
-        for setting, part in zip(present, parts, strict=True):
-            found.update({f"{reading}/{setting}/{name}": part[name] for name in part})
         for name in ("F1", "accuracy"):
             mean = _mean([part[name].compute for part in parts])
             found[f"{reading}/mean/{name}"] = Metric(
                 mean, "higher", f"mean of the settings' {name}"
             )
+        for name in ("F1", "accuracy"):
             found[f"{reading}/pooled/{name}"] = Metric(
                 pooled[name].compute, "higher", f"{name} over the questions of all settings"
             )
+        for setting, part in zip(present, parts, strict=True):
+            found.update({f"{reading}/{setting}/{name}": part[name] for name in part})
     return found
 
 
@@ -131,12 +132,12 @@ def _of(prefix: str, reading: str) -> dict[str, Metric]:
         return lambda sums: sums[of] - sums[less]
 
     found = {
+        **{name: rates[name] for name in ("accuracy", "precision", "recall", "F1")},
+        "yes_ratio": rates["yes"],
         "TP": Metric(lambda sums: sums[true], "higher", "present objects answered with yes"),
         "FP": Metric(difference(answered, true), "lower", "absent objects answered with yes"),
         "TN": Metric(difference(correct, true), "higher", "absent objects answered with no"),
         "FN": Metric(difference(labelled, true), "lower", "present objects not answered with yes"),
-        **{name: rates[name] for name in ("accuracy", "precision", "recall", "F1")},
-        "yes_ratio": rates["yes"],
     }
     if not reading:
         return found | {"unparsed": rates["unparsed"]}
