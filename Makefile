@@ -36,6 +36,7 @@ $(VENV)/ready: requirements.lock
 	@echo "Installing the pinned packages, about two minutes"
 	$(VENV)/bin/pip install --quiet $$(grep '^torch==' requirements.lock)
 	$(VENV)/bin/pip install --quiet -r requirements.lock
+	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/ready-test: $(VENV)/ready requirements-test.lock

@@ -4,15 +4,19 @@ python scripts/score.py pope-coco-adversarial --answers answers.jsonl --data FOL
 """
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+# This script is for people as well, who call it without the workflow's PYTHONPATH.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from mmpref.cli import run
 from mmpref.errors import InputError
 from mmpref.evaluation import judge
 from mmpref.evaluation.answers import read_answers
-from mmpref.evaluation.benchmarks import BENCHMARKS, read_answered, used_files
+from mmpref.evaluation.benchmarks import BENCHMARKS, read_answered, used_files, with_images
 from mmpref.evaluation.items import read_items
 from mmpref.evaluation.resources import Resources
 from mmpref.evaluation.scores import judge_calls, score, summary, write_scores
@@ -32,6 +36,7 @@ def main() -> None:
         help="as the official scorer takes them, or JSON lines id, response",
     )
     parser.add_argument("--data", type=Path, help="folder with the benchmark's files")
+    parser.add_argument("--images", type=Path, help="folder with its images, for a judge of images")
     parser.add_argument("--items", help="the workflow's items.parquet, instead of those in --data")
     parser.add_argument("--output", type=Path, required=True, help="JSON to write")
     parser.add_argument("--verdicts", type=Path, help="Parquet to write; default: beside --output")
@@ -61,6 +66,8 @@ def main() -> None:
         benchmark = BENCHMARKS[arguments.benchmark]
         items, answers = read_answered(benchmark, arguments.data, arguments.answers)
         about["data"] = used_files(benchmark, arguments.data)
+        if arguments.images:
+            items = with_images(items, arguments.images)
     resources = Resources(arguments.data, arguments.similarity)
     if items[0].truth["kind"] == "amber":
         about["similarity"] = arguments.similarity

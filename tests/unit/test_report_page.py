@@ -302,6 +302,37 @@ def test_filters_hide_what_was_not_asked_for(page, content, browse, tmp_path):
     assert seen == [[n, n * answers, f"{n} of {total}"] for n, answers in expected]
 
 
+def test_failures_are_browsed_by_run_and_text(page, content, browse, tmp_path):
+    clicks = """
+    const seen = [];
+    const form = document.querySelector("#failures .filters");
+    function set(name, value) {
+      form.elements[name].value = value;
+      form.elements[name].dispatchEvent(new Event("input", {bubbles: true}));
+      const rows = [...document.querySelectorAll("#failures tbody tr")];
+      seen.push([rows.filter((r) => r.offsetHeight).length, form.elements.count.value]);
+    }
+    set("group", "0"); set("group", "1"); set("text", "CUP"); set("text", "no such text");
+    document.title = JSON.stringify(seen);
+    """
+    (tmp_path / "clicked.html").write_text(
+        page.read_text().replace("</script>", f"{clicks}</script>")
+    )
+    dom, log = browse(tmp_path / "clicked.html", "--dump-dom")
+    assert console(log) == []
+    seen = json.loads(re.search(r"<title>(.*?)</title>", dom)[1])
+    first, second = (
+        scores[0].table[scores[0].table["flawed"]]
+        for scores in list(content["results"]["captions"].values())[:2]
+    )
+    shown = second["response"] + second["expected"]
+    with_cup = shown.str.contains("cup", case=False).sum()
+    assert 0 < with_cup < len(second)
+    expected = [(len(first), len(first)), (len(second),) * 2, (with_cup, len(second)),
+                (0, len(second))]  # fmt: skip
+    assert seen == [[n, f"{n} of {of}"] for n, of in expected]
+
+
 @pytest.mark.parametrize("width", [1200, 375])
 def test_the_page_fits_the_window(page, browse, tmp_path, width):
     # A window of Chromium is at least 500 pixels wide, a frame in it may be as narrow as a phone.

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
@@ -9,6 +11,7 @@ from typing import get_args
 import pandas as pd
 import pytest
 from judge_server import CUT, HTML, MODEL, JudgeServer, text
+from PIL import Image
 
 from mmpref.cli import run
 from mmpref.downloads import load
@@ -256,6 +259,33 @@ def test_a_judge_for_a_benchmark_without_one_is_an_error(score, pope, monkeypatc
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     message = score("pope-coco-popular", answers(*"abcd"), pope, *judge(key_variable=None))
     assert "a pope benchmark is scored without a judge; leave the judge out" in message
+
+
+def test_a_judge_of_images_sees_them(score, mmhal, monkeypatch, tmp_path):
+    for name in "abc":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.jpg")
+    with JudgeServer(otherwise=text("Rating: 6")) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        local = judge(key_variable=None)
+        assert "images: none, but the judge is to see it" in score(
+            "mmhal-v", own(mmhal), mmhal, *local
+        )
+        assert not server.requests
+        scores = score("mmhal-v", own(mmhal), mmhal, *local, "--images", str(tmp_path))
+    assert scores["strict"]["score"] == 6
+    parts = server.requests[0].body["messages"][-1]["content"]
+    assert parts[1]["image_url"]["url"].startswith("data:image/jpeg;base64,")
+
+
+def test_the_script_runs_by_itself(pope, tmp_path):
+    (tmp_path / "answers.jsonl").write_text(answers("Yes", "No", "Yes", "No"))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run(
+        [sys.executable, ROOT / "scripts" / "score.py", "pope-coco-popular", "--answers",
+         "answers.jsonl", "--data", pope, "--output", "new/scores.json"],
+        cwd=tmp_path, env=environment, check=True,
+    )  # fmt: skip
+    assert json.loads((tmp_path / "new" / "scores.json").read_text())["strict"]["F1"] == 1
 
 
 def test_names_are_those_that_a_study_may_ask_for():

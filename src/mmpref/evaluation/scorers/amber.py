@@ -640,7 +640,7 @@ def _strict_questions(part: str, categories: Sequence[str]) -> dict[str, Metric]
 
 def _amber(chair: Callable[[Sums], Array], f1: Callable[[Sums], Array]) -> Metric:
     return Metric(
-        lambda sums: (100 - chair(sums) + f1(sums)) / 2,
+        lambda sums: np.round((100 - chair(sums) + f1(sums)) / 2, 8),
         "higher",
         "mean of 100 - CHAIR and F1, the formula of the paper (the script does not print it)",
     )
