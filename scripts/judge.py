@@ -29,7 +29,7 @@ def main() -> None:
     part = Judge.model_validate_json(arguments.judge)
     items = read_items(arguments.items)
     resources = Resources(folder=arguments.data, judge=True, judge_runs=arguments.judge_runs)
-    calls, usable = judge_calls(items, read_answers(arguments.answers), resources)
+    calls, scorer = judge_calls(items, read_answers(arguments.answers), resources)
     settings = judge.settings_of(part)
     # Beside the output, which Snakemake would remove with a failed job.
     store = arguments.output.with_name(f".{arguments.output.name.split('.')[0]}.replies.jsonl")
@@ -39,7 +39,7 @@ def main() -> None:
         with replacing(arguments.output) as temporary:
             temporary.write_text(json.dumps(vars(plan), indent=2) + "\n", encoding="utf-8")
         return
-    replies = judge.ask(calls, settings, store, usable)
+    replies = judge.ask(calls, settings, store, scorer.usable, scorer.parse)
     judge.write_replies(arguments.output, replies)
     say(str(judge.totals(replies, settings)))
 

@@ -84,12 +84,12 @@ def main() -> None:
             replies = judge.read_replies(arguments.judgements)
         else:
             settings = judge.settings_of(part)
-            calls, usable = judge_calls(items, answers, resources)
+            calls, scorer = judge_calls(items, answers, resources)
             store = arguments.output.with_suffix(".replies.jsonl")
             if arguments.dry_run:
                 say(str(judge.plan(calls, settings, store)))
                 return
-            replies = judge.by_item(judge.ask(calls, settings, store, usable))
+            replies = judge.by_item(judge.ask(calls, settings, store, scorer.usable, scorer.parse))
         resources = replace(resources, replies=replies)
         flat = [reply for of_item in replies.values() for reply in of_item]
         about["judge"] = {"model": part.model, **judge.totals(flat, settings)}

@@ -115,7 +115,7 @@ FAILED = (-1.0, -1.0)
 )
 def test_scores(text, official, strict):
     assert llava_bench.official_scores(text) == official
-    assert llava_bench.strict_scores(text) == strict
+    assert llava_bench.parse(text) == strict
     assert llava_bench.usable(text) == (strict is not None)
 
 

@@ -92,7 +92,7 @@ def values(rows: list[dict]) -> dict[str, float]:
 )
 def test_scores(text, official, strict):
     assert mm_vet.official_score(text) == official
-    assert mm_vet.strict_score(text) == strict
+    assert mm_vet.parse(text) == strict
     # It is asked again when the evaluator asks again.
     assert mm_vet.usable(text) == (official is not None)
 

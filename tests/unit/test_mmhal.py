@@ -85,7 +85,7 @@ def values(rows: list[dict]) -> dict[str, float]:
 )
 def test_ratings(text, official, strict):
     assert mmhal.official_rating(text) == official
-    assert mmhal.strict_rating(text) == strict
+    assert mmhal.parse(text) == strict
     assert mmhal.usable(text) == (strict is not None)
 
 

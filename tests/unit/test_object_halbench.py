@@ -50,8 +50,9 @@ def row(id: int, image: bytes = b"photo", question: str = "What is there?") -> d
 
 
 def item(id: str, objects: list[str]) -> Item:
-    truth = {"kind": "object-halbench", "image": f"{id}.jpg", "objects": objects}
-    return Item(id, (b"photo",), "What is there?", truth)
+    question = "What is there?"
+    shared = {"kind": "object-halbench", "question": question}
+    return Item(id, (b"photo",), question, shared | {"image": f"{id}.jpg", "objects": objects})
 
 
 def reply(id: str, text: str | None, run: int = 0, attempt: int = 0) -> Reply:
@@ -77,7 +78,12 @@ def test_items_embed_their_images(folder):
     (folder / "coco2014_gt_objects_subset.json").write_text('{"5": [], "30": ["dog", "cat"]}')
     first, second = object_halbench.items(folder)
     assert (first.id, first.images, first.prompt) == ("30", (b"first",), "Describe it.")
-    assert first.truth == {"kind": "object-halbench", "image": "30", "objects": ["cat", "dog"]}
+    assert first.truth == {
+        "kind": "object-halbench",
+        "image": "30",
+        "objects": ["cat", "dog"],
+        "question": "Describe it.",
+    }
     assert (second.id, second.truth["objects"]) == ("5", [])
 
 

@@ -142,7 +142,10 @@ _LINES = AnswerFormat(("lines",), ("question_id",), ("answer", "text"))
 _AMBER = AnswerFormat(("array",), ("id",))
 _VQA = AnswerFormat(("array",), ("question_id",), ("answer",))
 _CAPTIONS = AnswerFormat(
-    ("lines", "array", "mapping"), ("image_id",), ("caption", "text"), chair.image_id
+    ("lines", "array", "mapping"),
+    ("image_id", "image"),
+    ("caption", "text", "answer"),
+    chair.image_id,
 )
 _COCO = "coco-val2014"
 

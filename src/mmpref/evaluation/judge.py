@@ -78,7 +78,8 @@ class Reply:
     """What came back for a call: `text`, or `error` when nothing did.
 
     `attempt` counts the temperatures tried, from 0; `model` is the name the endpoint returned, None
-    when it returned no reply at all.
+    when it returned no reply at all; `score` what the strict reading made of the text when it came,
+    None for nothing (scorers read the text again).
     """
 
     item: str
@@ -90,6 +91,7 @@ class Reply:
     error: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    score: Any = None
 
 
 @dataclass(frozen=True)
@@ -220,13 +222,18 @@ def prompt_sha256(call: Call, attempt: int, settings: JudgeSettings) -> str:
 
 
 def ask(
-    calls: Sequence[Call], settings: JudgeSettings, store: Path, usable: Callable[[str], bool]
+    calls: Sequence[Call],
+    settings: JudgeSettings,
+    store: Path,
+    usable: Callable[[str], bool],
+    parse: Callable[[str], Any] = lambda text: None,
 ) -> list[Reply]:
     """Return the replies to all calls, in their order: every attempt of each.
 
-    The last reply to a call is `usable`, or the one at the last temperature, or a failure (its
-    `error` says why). `store` keeps everything that comes back; what it already holds for the same
-    prompt at the same temperature is not asked again, unless it was a failure.
+    `parse` returns the score in a text, which is stored with it. The last reply to a call is
+    `usable`, or the one at the last temperature, or a failure (its `error` says why). `store`
+    keeps everything that comes back; what it already holds for the same prompt at the same
+    temperature is not asked again, unless it was a failure.
 
     Raises InputError when the endpoint refuses the key, the model or the request (HTTP 400, 401,
     403, 404), when another model answers, and when nothing works: as many calls failed in a row
@@ -243,7 +250,7 @@ def ask(
                 f"judge {settings.model} at {settings.host}: {len(missing)} of {len(calls)} calls "
                 f"to make, replies go to {store}"
             )
-            asyncio.run(_ask(missing, settings, known, journal, usable))
+            asyncio.run(_ask(missing, settings, known, journal, usable, parse))
     return [reply for call in calls for reply in _so_far(call, settings, known, usable)[0]]
 
 
@@ -377,6 +384,7 @@ async def _ask(
     known: _Known,
     journal: Journal,
     usable: Callable[[str], bool],
+    parse: Callable[[str], Any],
 ) -> None:
     """Add the replies to all calls to `known`, failures included."""
     slots = asyncio.Semaphore(settings.concurrency)
@@ -391,6 +399,8 @@ async def _ask(
                 slots.release()
                 return replies[-1]
             reply = await _once(client, call, len(replies), settings)
+            if reply.text is not None:
+                reply = replace(reply, score=parse(reply.text))
             journal.append([asdict(reply)])
             if reply.model is not None and reply.model not in settings.names:
                 raise InputError(

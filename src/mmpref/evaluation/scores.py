@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,7 +75,10 @@ class JudgedScorer(Scorer, Protocol):
         """Return the questions to the judge about one answer."""
 
     def usable(self, text: str) -> bool:
-        """Return whether a reply of the judge can be read."""
+        """Return whether a reply of the judge can be read; otherwise it is asked again."""
+
+    def parse(self, text: str) -> Any:
+        """Return the score in a reply under the strict reading, None if there is none."""
 
 
 JUDGED: dict[str, JudgedScorer] = {
@@ -169,8 +172,8 @@ def score(
 
 def judge_calls(
     items: Sequence[Item], responses: Sequence[dict[str, Any]], resources: Resources
-) -> tuple[list[Call], Callable[[str], bool]]:
-    """Return the questions to the judge about all responses, and what tells usable replies.
+) -> tuple[list[Call], JudgedScorer]:
+    """Return the questions to the judge about all responses, and what reads its replies.
 
     Raises InputError as `score` does, and when the items are of no kind that a judge scores.
     """
@@ -182,7 +185,7 @@ def judge_calls(
     calls = [
         call for item in items for call in scorer.calls(item, given[item.id]["response"], resources)
     ]
-    return calls, scorer.usable
+    return calls, scorer
 
 
 def write_scores(

@@ -133,7 +133,7 @@ def calls(item: Item, response: str, resources: Resources) -> list[Call]:
 
 def usable(text: str) -> bool:
     """Say whether a reply has two scores."""
-    return strict_scores(text) is not None
+    return parse(text) is not None
 
 
 def official_scores(text: str) -> tuple[float, float]:
@@ -152,7 +152,7 @@ def official_scores(text: str) -> tuple[float, float]:
     return (reference, model) if math.isfinite(reference + model) else (-1.0, -1.0)
 
 
-def strict_scores(text: str) -> tuple[float, float] | None:
+def parse(text: str) -> tuple[float, float] | None:
     """Return the scores in the first line that is not empty, if that is two scores of 1 to 10.
 
     They may be set apart in any way ("8, 7", "**8** 7", "8/10 7/10", "Assistant 1: 8, Assistant
@@ -173,7 +173,7 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     """
     given = judged.texts(item, resources)
     official = [_values(judged.first(official_scores, run)) for run in given]
-    strict = [_values(judged.first(strict_scores, run)) for run in given]
+    strict = [_values(judged.first(parse, run)) for run in given]
     reference, model = judged.mean(strict, "reference"), judged.mean(strict, "model")
     return {
         **judged.numbers(official, strict, ("reference", "model"), [item.truth["category"]]),

@@ -100,7 +100,7 @@ def official_score(text: str) -> float | None:
     return score if 0 <= score <= 1 else None
 
 
-def strict_score(text: str) -> float | None:
+def parse(text: str) -> float | None:
     """Return the number from 0 to 1 that a reply begins with, apart from spaces and bold type."""
     found = _SCORE.match(text)
     score = float(found[1]) if found else None
@@ -116,7 +116,7 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     """
     given = judged.texts(item, resources)
     official = [_values(_official(run)) for run in given]
-    strict = [_values(judged.first(strict_score, run)) for run in given]
+    strict = [_values(judged.first(parse, run)) for run in given]
     score = judged.mean(strict, "score")
     capabilities = [name for name in CAPABILITIES if name in item.truth["capability"]]
     return {

@@ -122,7 +122,7 @@ def calls(item: Item, response: str, resources: Resources) -> list[Call]:
 
 def usable(text: str) -> bool:
     """Say whether a reply has a rating."""
-    return strict_rating(text) is not None
+    return parse(text) is not None
 
 
 def official_rating(text: str) -> int:
@@ -135,7 +135,7 @@ def official_rating(text: str) -> int:
     return found[0] if len(found) == 1 else 0
 
 
-def strict_rating(text: str) -> int | None:
+def parse(text: str) -> int | None:
     """Return the rating in a reply, None when there is none from 0 to 6 or several that differ."""
     ratings: set[int | None] = set()
     for found in _RATING.finditer(text):
@@ -155,7 +155,7 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     """
     given = judged.texts(item, resources)
     official = [_values(judged.first(official_rating, run)) for run in given]
-    strict = [_values(judged.first(strict_rating, run)) for run in given]
+    strict = [_values(judged.first(parse, run)) for run in given]
     rating = judged.mean(strict, "score")
     return {
         **judged.numbers(

@@ -74,11 +74,12 @@ def items(folder: Path) -> list[Item]:
     here = (folder / "annotations").is_dir() or (folder / SUBSET).is_file()
     annotated = folder if here else folder.parent / "chair"
     truths = ground_truth(annotated, rows.keys(), _words(folder / SYNONYMS), lemma)
-    return [
-        Item(id, (image,), question, {"kind": "object-halbench", "image": name, "objects": objects})
-        for id, (image, question) in rows.items()
-        for name, objects in [truths[id]]
-    ]
+    found = []
+    for id, (image, question) in rows.items():
+        name, objects = truths[id]
+        truth = {"kind": "object-halbench", "image": name, "objects": objects, "question": question}
+        found.append(Item(id, (image,), question, truth))
+    return found
 
 
 def calls(item: Item, response: str, resources: Resources) -> list[Call]:
@@ -95,7 +96,7 @@ def calls(item: Item, response: str, resources: Resources) -> list[Call]:
         return []
     prompt, whose = _prompt(resources)
     # In the official order; the answer last, for it may hold anything.
-    prompt = prompt.replace("{question}", item.prompt).replace("{answer}", answer)
+    prompt = prompt.replace("{question}", item.truth["question"]).replace("{answer}", answer)
     messages = [{"role": "system" if whose == "official" else "user", "content": prompt}]
     return [
         Call(item.id, run, messages, _MAX_TOKENS, _TEMPERATURES)
@@ -105,7 +106,7 @@ def calls(item: Item, response: str, resources: Resources) -> list[Call]:
 
 def usable(text: str) -> bool:
     """Return whether a judge's reply holds exactly one JSON list, of strings ("()" is empty)."""
-    return _phrases(text) is not None
+    return parse(text) is not None
 
 
 def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     strict: list[list[str]] = []
     failures, notes = 0, []
     for texts in judged.texts(item, resources):
-        loose, clean = judged.first(_official_phrases, texts), judged.first(_phrases, texts)
+        loose, clean = judged.first(_official_phrases, texts), judged.first(parse, texts)
         if _is_short(answer):
             # Officially such an answer mentions nothing; it is a phrase itself.
             loose, clean = [], [answer]
@@ -338,7 +339,7 @@ def _words(path: Path) -> Words:
     return make_words(classes, (*longer, *NO_OBJECTS))
 
 
-def _phrases(text: str) -> list[str] | None:
+def parse(text: str) -> list[str] | None:
     """Return the strings of the only JSON list in a text, or None."""
     text = text.strip()
     if text == "()":
