@@ -166,13 +166,6 @@ def test_without_mentions_rates_are_undefined():
         assert np.isnan(found[f"strict/{name}"])
 
 
-def test_rounding_is_that_of_print():
-    shares = np.array([[0.15, 0.25], [62.650000000000006, np.nan]])
-    assert chair.printed(shares, 1).tolist()[0] == [0.1, 0.2]
-    assert chair.printed(shares, 1)[1, 0] == 62.7
-    assert np.isnan(chair.printed(shares, 1)[1, 1])
-
-
 @pytest.mark.parametrize(
     ("file", "expected"),
     [

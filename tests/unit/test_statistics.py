@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from mmpref.errors import InputError
-from mmpref.evaluation.statistics import Metric, bootstrap, estimate, ratio
+from mmpref.evaluation.statistics import Metric, bootstrap, estimate, printed, ratio
 
 SHARE = {
     "share": Metric(lambda sums: ratio(sums["hits"], sums["items"]), "higher", "share of hits")
@@ -103,3 +103,10 @@ def test_undefined_replicates_are_left_out_and_an_undefined_value_stays_so():
 def test_seeds_scored_on_different_items_are_refused():
     with pytest.raises(InputError, match=r"mdpo: scores are about different items \(5 and 4"):
         share(table(np.ones(5)), table(np.ones(4)), run="mdpo")
+
+
+def test_numbers_are_printed_as_python_prints_them():
+    # NumPy rounds 0.15 to 0.2, 0.025 to 0.02 and 0.075 to 0.08.
+    numbers = np.array([[0.15, 0.25], [62.650000000000006, np.nan]])
+    np.testing.assert_equal(printed(numbers, 1), [[0.1, 0.2], [62.7, np.nan]])
+    np.testing.assert_equal(printed(np.array([0.025, 0.075]), 2), [0.03, 0.07])

@@ -2,7 +2,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -144,12 +143,6 @@ def test_accuracy_overall_and_by_type_of_answer():
         },
         abs=1e-12,
     )
-
-
-def test_numbers_are_rounded_as_python_prints_them():
-    # NumPy rounds to 0.02 and 0.08.
-    numbers = np.array([[0.025, 0.075], [0.125, np.nan]])
-    np.testing.assert_equal(vqa.printed(numbers), [[0.03, 0.07], [0.12, np.nan]])
 
 
 def vqav2_files(folder: Path, answers: Sequence[object] = YES_TEN_TIMES, id: object = 262148000):

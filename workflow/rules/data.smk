@@ -169,12 +169,13 @@ rule dataset_prompts:
 
 
 # What is downloaded is its pinned content: no digest of code is among the parameters, so that
-# gigabytes are not fetched again after an edit.
+# gigabytes are not fetched again after an edit. Compute nodes seldom reach the network: local.
 rule download:
     output:
         directory("resources/benchmarks/{download}"),
     log:
         "<results>/logs/download/{download}.log",
+    localrule: True
     conda:
         "../../envs/scoring.yaml"
     resources:

@@ -49,6 +49,15 @@ def ratio(numerator: Array, denominator: Array) -> Array:
     return quotient
 
 
+def printed(values: Array, digits: int) -> Array:
+    """Return `values` rounded as Python's `round` and `%f` round them, for a scorer that does so.
+
+    NumPy multiplies before it rounds, and so sees halves where there are none: 0.15 becomes 0.2,
+    where Python prints 0.1.
+    """
+    return np.vectorize(lambda value: round(float(value), digits), otypes=[np.float64])(values)
+
+
 def bootstrap(
     tables: Sequence[pd.DataFrame],
     metrics: Mapping[str, Metric],

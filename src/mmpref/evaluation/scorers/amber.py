@@ -21,7 +21,7 @@ from mmpref.evaluation.items import Item
 from mmpref.evaluation.resources import Resources
 from mmpref.evaluation.scorers.captions import Mention
 from mmpref.evaluation.scorers.yesno import parse
-from mmpref.evaluation.statistics import Array, Metric, Sums, ratio
+from mmpref.evaluation.statistics import Array, Metric, Sums, printed, ratio
 from mmpref.evaluation.text import lemma, tagged, tokens
 
 SIMILARITIES = ("exact", "embeddings", "spacy")
@@ -555,13 +555,9 @@ def _total(sums: Sums, categories: Sequence[str], *columns: str) -> Array:
     return np.sum([sums[f"{name}/{column}"] for name in categories for column in columns], axis=0)
 
 
-# numpy multiplies before it rounds, and so sees halves where there are none.
-_round = np.vectorize(lambda value: round(float(value), 1), otypes=[np.float64])
-
-
 def _printed(value: Array, items: Array) -> Array:
     """Return a percentage as the script prints it, but NaN, not 0, where there are no items."""
-    return np.where(items > 0, _round(value), np.nan)
+    return np.where(items > 0, printed(value, 1), np.nan)
 
 
 def _official_description(name: str) -> Metric:

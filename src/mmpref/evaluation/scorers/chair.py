@@ -14,12 +14,10 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from mmpref.errors import InputError
 from mmpref.evaluation.items import Item
 from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.statistics import Array, Metric, Sums, ratio
+from mmpref.evaluation.statistics import Array, Metric, Sums, printed, ratio
 from mmpref.evaluation.text import lemma, singular, tokens
 
 PROMPT = "Please describe this image in detail."
@@ -186,17 +184,12 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
 
 def percent(numerator: str, denominator: str, digits: int | None) -> Callable[[Sums], Array]:
     """Return a function to `numerator / denominator` in percent, to so many printed digits."""
-    return lambda sums: printed(100 * ratio(sums[numerator], sums[denominator]), digits)
+    return lambda sums: finished(100 * ratio(sums[numerator], sums[denominator]), digits)
 
 
-def printed(values: Array, digits: int | None) -> Array:
-    """Return `values` as Python prints them with so many digits, or as they are with None.
-
-    NumPy rounds otherwise: 0.15 to 0.2, where Python prints 0.1.
-    """
-    if digits is None:
-        return values
-    return np.vectorize(lambda value: float(f"{value:.{digits}f}"), otypes=[np.float64])(values)
+def finished(values: Array, digits: int | None) -> Array:
+    """Return `values` as they are, or as printed with so many digits."""
+    return values if digits is None else printed(values, digits)
 
 
 def read_words(folder: Path | None) -> Words:
@@ -544,7 +537,7 @@ def _metrics(start: str, digits: int | None) -> dict[str, Metric]:
             "% of the objects in the images that the captions mention",
         ),
         "words": Metric(
-            lambda sums: printed(ratio(sums[f"{start}words"], sums["items"]), digits),
+            lambda sums: finished(ratio(sums[f"{start}words"], sums["items"]), digits),
             None,
             "words per caption",
         ),

@@ -6,8 +6,8 @@ from typing import Any
 from mmpref.errors import InputError
 from mmpref.evaluation.items import Item
 from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.scorers.vqa import normalised, printed, read_json
-from mmpref.evaluation.statistics import Array, Metric, Sums, ratio
+from mmpref.evaluation.scorers.vqa import normalised, read_json
+from mmpref.evaluation.statistics import Array, Metric, Sums, printed, ratio
 
 _QUESTIONS = "testdev_balanced_questions.json"
 
@@ -89,7 +89,7 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
     for part in ("", *(part for part in ("binary/", "open/") if f"{part}items" in columns)):
 
         def official(sums: Sums, part: str = part) -> Array:
-            return printed(100 * ratio(sums[f"{part}official_correct"], sums[f"{part}items"]))
+            return printed(100 * ratio(sums[f"{part}official_correct"], sums[f"{part}items"]), 2)
 
         def strict(sums: Sums, part: str = part) -> Array:
             return 100 * ratio(sums[f"{part}strict_correct"], sums[f"{part}items"])

@@ -146,11 +146,6 @@ def unchanged(values: Array) -> Array:
     return values
 
 
-def rounded(values: Array, digits: int) -> Array:
-    """Return `values` as Python rounds and prints them; NumPy's own rounding gets 2.675 wrong."""
-    return np.vectorize(lambda value: round(float(value), digits), otypes=[np.float64])(values)
-
-
 def judge_prompt(
     resources: Resources, files: tuple[str, ...], name: str, own: str
 ) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from mmpref.evaluation.items import Item
 from mmpref.evaluation.judge import Call
 from mmpref.evaluation.resources import Resources
 from mmpref.evaluation.scorers import judged
-from mmpref.evaluation.statistics import Array, Metric, Sums, ratio
+from mmpref.evaluation.statistics import Array, Metric, Sums, printed, ratio
 
 CATEGORIES = ("conv", "detail", "complex")
 
@@ -46,7 +46,7 @@ _STRICT = re.compile(
 )
 
 _FINISH: dict[str, judged.Finish] = {
-    "official": partial(judged.rounded, digits=1),
+    "official": partial(printed, digits=1),
     "strict": judged.unchanged,
 }
 
@@ -216,7 +216,7 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
 
 def _mean(prefix: str, reading: str, name: str, sums: Sums, run: int) -> Array:
     mean = judged.per_item(prefix, reading, name, sums, run)
-    return judged.rounded(mean, 3) if reading == "official" else mean
+    return printed(mean, 3) if reading == "official" else mean
 
 
 def _relative(prefix: str, reading: str, sums: Sums, run: int) -> Array:

@@ -17,7 +17,7 @@ from mmpref.evaluation.items import Item, load_image
 from mmpref.evaluation.judge import Call, image_part
 from mmpref.evaluation.resources import Resources
 from mmpref.evaluation.scorers import judged
-from mmpref.evaluation.statistics import Array, Metric, Sums
+from mmpref.evaluation.statistics import Array, Metric, Sums, printed
 
 TYPES = (
     *("attribute", "adversarial", "comparison", "counting"),
@@ -39,7 +39,7 @@ _RATING = re.compile(
 )
 
 _FINISH: dict[str, judged.Finish] = {
-    "official": partial(judged.rounded, digits=2),
+    "official": partial(printed, digits=2),
     "strict": judged.unchanged,
 }
 

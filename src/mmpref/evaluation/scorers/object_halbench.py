@@ -28,12 +28,12 @@ from mmpref.evaluation.scorers.chair import (
     difference,
     expected,
     find_mentions,
+    finished,
     ground_truth,
     image_id,
     make_words,
     merge,
     percent,
-    printed,
     read_classes,
     spans,
 )
@@ -287,7 +287,7 @@ def _metrics(start: str, digits: int | None, caveat: str) -> dict[str, Metric]:
             f"% of the objects in the images that the answers mention{caveat}",
         ),
         "words": Metric(
-            lambda sums: printed(ratio(sums[f"{start}words"], sums["items"]), digits),
+            lambda sums: finished(ratio(sums[f"{start}words"], sums["items"]), digits),
             None,
             "words per answer",
         ),

@@ -11,12 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmpref.errors import InputError
 from mmpref.evaluation.items import Item
 from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.statistics import Array, Metric, Sums, ratio
+from mmpref.evaluation.statistics import Array, Metric, Sums, printed, ratio
 
 _PEOPLE = 10
 # Leaving out each person in turn, an answer scores min(1, matches among the other nine / 3) on
@@ -168,7 +166,7 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
     for part in parts:
 
         def official(sums: Sums, part: str = part) -> Array:
-            return printed(ratio(10 * sums[f"{part}official_tenths"], sums[f"{part}items"]))
+            return printed(ratio(10 * sums[f"{part}official_tenths"], sums[f"{part}items"]), 2)
 
         def strict(sums: Sums, part: str = part) -> Array:
             return ratio(10 * sums[f"{part}strict_tenths"], sums[f"{part}items"])
@@ -177,11 +175,6 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
         found[f"official/{part}accuracy"] = Metric(official, "higher", meaning)
         found[f"strict/{part}accuracy"] = Metric(strict, "higher", meaning)
     return found
-
-
-def printed(values: Array) -> Array:
-    """Return `values` rounded to two decimals as Python's `round` and `:.2f` do, not NumPy."""
-    return np.vectorize(lambda value: round(value, 2), otypes=[float])(values)
 
 
 @lru_cache(maxsize=300_000)
