@@ -43,10 +43,10 @@ rule judge:
         "<results>/judgements/{run}/seed{seed}/{benchmark}.jsonl",
     log:
         "<results>/logs/judge/{run}-seed{seed}-{benchmark}.log",
-    # Compute nodes seldom reach the network.
-    localrule: True
     wildcard_constraints:
         benchmark=names(JUDGED),
+    # Compute nodes seldom reach the network.
+    localrule: True
     conda:
         "../../envs/scoring.yaml"
     resources:
