@@ -29,7 +29,9 @@ def main() -> None:
     part = Judge.model_validate_json(arguments.judge)
     items = read_items(arguments.items)
     resources = Resources(folder=arguments.data, judge=True, judge_runs=arguments.judge_runs)
-    calls, scorer = judge_calls(items, read_answers(arguments.answers), resources)
+    calls, scorer = judge_calls(
+        items, read_answers(arguments.answers), resources, arguments.answers
+    )
     settings = judge.settings_of(part)
     # Beside the output, which Snakemake would remove with a failed job.
     store = arguments.output.with_name(f".{arguments.output.name.split('.')[0]}.replies.jsonl")

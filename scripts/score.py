@@ -12,6 +12,8 @@ from typing import Any
 # This script is for people as well, who call it without the workflow's PYTHONPATH.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from pydantic import ValidationError
+
 from mmpref.cli import run
 from mmpref.errors import InputError
 from mmpref.evaluation import judge
@@ -74,17 +76,17 @@ def main() -> None:
 
     if arguments.benchmark in JUDGED and not arguments.judge:
         raise InputError(f"{arguments.benchmark} is scored by a judge model; give --judge")
+    if arguments.dry_run and not arguments.judge:
+        raise InputError("--dry-run says what a judge would cost; give --judge")
     if arguments.judge:
         resources = replace(resources, judge=True, judge_runs=arguments.judge_runs)
-        part = Judge(model=arguments.judge)
-        if arguments.judge.startswith("{"):
-            part = Judge.model_validate_json(arguments.judge)
+        part = judge_part(arguments.judge)
         if arguments.judgements:
             settings = judge.settings_of(part, asks=False)
             replies = judge.read_replies(arguments.judgements)
         else:
             settings = judge.settings_of(part)
-            calls, scorer = judge_calls(items, answers, resources)
+            calls, scorer = judge_calls(items, answers, resources, arguments.answers)
             store = arguments.output.with_suffix(".replies.jsonl")
             if arguments.dry_run:
                 say(str(judge.plan(calls, settings, store)))
@@ -94,12 +96,23 @@ def main() -> None:
         flat = [reply for of_item in replies.values() for reply in of_item]
         about["judge"] = {"model": part.model, **judge.totals(flat, settings)}
 
-    scores = score(items, answers, resources)
+    scores = score(items, answers, resources, arguments.answers)
     verdicts = arguments.verdicts or arguments.output.with_suffix(".parquet")
     content = write_scores(
         arguments.output, verdicts, scores, arguments.benchmark, arguments.seed, about
     )
     say(summary(content))
+
+
+def judge_part(text: str) -> Judge:
+    """Return the judge that `--judge` names or describes."""
+    try:
+        return Judge.model_validate_json(text) if text.startswith("{") else Judge(model=text)
+    except ValidationError as error:
+        mistakes = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+        )
+        raise InputError(f"--judge: {mistakes}") from None
 
 
 if __name__ == "__main__":

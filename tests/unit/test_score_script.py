@@ -48,6 +48,7 @@ def score(monkeypatch, tmp_path, capfd):
             assert not (tmp_path / "s.json").exists()
             return capfd.readouterr().err
         if "--dry-run" in more:
+            assert not (tmp_path / "s.json").exists()
             return capfd.readouterr().err
         return json.loads((tmp_path / "s.json").read_text())
 
@@ -119,7 +120,9 @@ def test_both_readings_side_by_side_with_every_verdict(score, pope, tmp_path, ca
     ],
 )  # fmt: skip
 def test_answers_that_do_not_fit_are_an_error_with_counts(score, pope, given, message):
-    assert message in score("pope-coco-popular", given, pope)
+    printed = score("pope-coco-popular", given, pope)
+    assert message in printed
+    assert "answers.json: " in printed
 
 
 def test_a_benchmark_or_folder_that_is_not_there(score, pope, tmp_path):
@@ -259,6 +262,12 @@ def test_a_judge_for_a_benchmark_without_one_is_an_error(score, pope, monkeypatc
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     message = score("pope-coco-popular", answers(*"abcd"), pope, *judge(key_variable=None))
     assert "a pope benchmark is scored without a judge; leave the judge out" in message
+    assert "--dry-run says what a judge would cost" in score(
+        "pope-coco-popular", answers(*"abcd"), pope, "--dry-run"
+    )
+    assert "--judge: modle: Extra inputs" in score(
+        "pope-coco-popular", answers(*"abcd"), pope, "--judge", '{"modle": "x", "model": "y"}'
+    )
 
 
 def test_a_judge_of_images_sees_them(score, mmhal, monkeypatch, tmp_path):

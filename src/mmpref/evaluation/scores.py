@@ -138,16 +138,18 @@ def score(
     items: Sequence[Item],
     responses: Sequence[dict[str, Any]],
     resources: Resources | None = None,
+    source: str | Path = "responses",
 ) -> Scores:
     """Return the verdict on each item's response; `responses` are `{id, response, ...}`.
 
-    Where every response says whether it `ended` by itself, the table has a column `unfinished`.
+    `source` is where they are from, for messages. Where every response says whether it `ended`
+    by itself, the table has a column `unfinished`.
 
     Raises InputError when an item has no response or several, a response has no item or no text,
     or the items are not of one kind.
     """
     kind = _kind(items)
-    given = _by_id(items, responses)
+    given = _by_id(items, responses, source)
     scorer, resources = SCORERS[kind], resources or Resources()
     rows = [
         {
@@ -171,7 +173,10 @@ def score(
 
 
 def judge_calls(
-    items: Sequence[Item], responses: Sequence[dict[str, Any]], resources: Resources
+    items: Sequence[Item],
+    responses: Sequence[dict[str, Any]],
+    resources: Resources,
+    source: str | Path = "responses",
 ) -> tuple[list[Call], JudgedScorer]:
     """Return the questions to the judge about all responses, and what reads its replies.
 
@@ -180,7 +185,7 @@ def judge_calls(
     kind = _kind(items)
     if kind not in JUDGED:
         raise InputError(f"a {kind} benchmark is scored without a judge; leave the judge out")
-    given = _by_id(items, responses)
+    given = _by_id(items, responses, source)
     scorer = JUDGED[kind]
     calls = [
         call for item in items for call in scorer.calls(item, given[item.id]["response"], resources)
@@ -260,7 +265,7 @@ def read_scores(verdicts: str | Path) -> Scores:
         table = pd.DataFrame(pq.ParquetFile(verdicts).read().to_pylist())
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{verdicts}: cannot be read ({error}); score the run again") from None
-    if table.empty or not {"id", "image", "kind", "response"} <= set(table.columns):
+    if table.empty or not {"id", "image", "kind", "response", "flawed"} <= set(table.columns):
         raise InputError(f"{verdicts}: no table of verdicts; score the run again")
     if table["kind"].iloc[0] not in SCORERS:
         raise InputError(f"{verdicts}: kind {table['kind'].iloc[0]!r} has no scorer")
@@ -277,12 +282,14 @@ def _kind(items: Sequence[Item]) -> str:
     return str(kinds[0])
 
 
-def _by_id(items: Sequence[Item], responses: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _by_id(
+    items: Sequence[Item], responses: Sequence[dict[str, Any]], source: str | Path
+) -> dict[str, dict[str, Any]]:
     """Return the response to each item's id, exactly one each."""
     for row, response in enumerate(responses):
         for field in ("id", "response"):
             if not isinstance(response.get(field), str):
-                raise InputError(f"response {row}: {field} is not text; generate it again")
+                raise InputError(f"{source}: response {row}: {field} is not text; write one")
     given = Counter(response["id"] for response in responses)
     wanted = {item.id for item in items}
     problems = [
@@ -296,7 +303,7 @@ def _by_id(items: Sequence[Item], responses: Sequence[dict[str, Any]]) -> dict[s
     ]
     if problems:
         raise InputError(
-            f"responses and benchmark do not match: {'; '.join(problems)}; "
+            f"{source}: does not match the benchmark: {'; '.join(problems)}; "
             "generate the responses from this version of the benchmark"
         )
     return {response["id"]: response for response in responses}
