@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmpref import cli
 from mmpref.study import Run
+from mmpref.training.processes import leave
 from mmpref.training.trainer import Files, train
 
 
@@ -29,6 +30,7 @@ def main() -> None:
         arguments.deepspeed,
     )
     train(arguments.name, arguments.run, arguments.seed, files, arguments.output)
+    leave()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmpref.errors import InputError
 from mmpref.study import Run
+from mmpref.training.processes import leave
 from mmpref.training.trainer import Files, train
 
 CONFIGURATIONS = Path(__file__).parents[2] / "config" / "deepspeed"
@@ -58,6 +59,7 @@ def main():
         except InputError as error:
             output.mkdir(parents=True, exist_ok=True)
             (output / "error.txt").write_text(str(error))
+    leave()
 
 
 if __name__ == "__main__":
