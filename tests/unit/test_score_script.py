@@ -1,10 +1,13 @@
 """`scripts/score.py` on a user's own files, as on the command line."""
 
+import base64
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import get_args
 
@@ -268,6 +271,87 @@ def test_a_judge_for_a_benchmark_without_one_is_an_error(score, pope, monkeypatc
     assert "--judge: modle: Extra inputs" in score(
         "pope-coco-popular", answers(*"abcd"), pope, "--judge", '{"modle": "x", "model": "y"}'
     )
+
+
+def test_mm_vet_is_judged_several_times(score, tmp_path, monkeypatch):
+    questions = {
+        f"v1_{n}": {
+            "imagename": f"v1_{n}.png",
+            "question": "What is it?",
+            "answer": "cup <OR> mug",
+            "capability": capability,
+        }
+        for n, capability in enumerate([["rec"], ["rec", "ocr"]])
+    }
+    (tmp_path / "mm-vet").mkdir()
+    (tmp_path / "mm-vet" / "mm-vet.json").write_text(json.dumps(questions))
+    seen = Counter()
+
+    def rate(request):
+        # Of two judge runs the first finds the first answer half right, the second all right.
+        seen[request.prompt] += 1
+        if "| A cup |" in request.prompt:
+            return text("0.5" if seen[request.prompt] == 1 else "1.0")
+        return text("0.0")
+
+    with JudgeServer(otherwise=rate) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        given = json.dumps({"v1_0": "A cup", "v1_1": "A dog"})
+        one_by_one = judge(key_variable=None, concurrency=1)
+        scores = score("mm-vet", given, tmp_path / "mm-vet", *one_by_one, "--judge-runs", "2")
+    assert len(server.requests) == 4
+    official = scores["official"]
+    # Totals of the runs: 25 and 50.
+    assert (official["score"], official["score_deviation"]) == (37.5, 12.5)
+    assert (official["rec/score"], official["ocr/score"]) == (37.5, 0)
+    assert scores["strict"] == pytest.approx(official)
+
+
+@needs_shared
+def test_llava_bench_is_judged_beside_the_reference(score, monkeypatch):
+    folder = SHARED / "llava_bench"
+    rows = (folder / "coco" / "qa90_questions.jsonl").read_text().splitlines()
+    given = [{"question_id": json.loads(row)["question_id"], "text": "Two cats."} for row in rows]
+
+    def rate(request):
+        return text("8 6\nThe second is short." if len(server.requests) % 9 else "Both are good.")
+
+    with JudgeServer(otherwise=rate) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        local = judge(key_variable=None, concurrency=1)
+        scores = score("llava-bench-coco", lines(*given), folder, *local)
+    assert "[Assistant 2]\nTwo cats." in server.requests[0].prompt
+    assert len(server.requests) == 90
+    # 80 times 8 and 6; officially ten times -1 and -1 besides.
+    assert scores["strict"]["score"] == 75
+    assert scores["official"]["score"] == round(100 * round(470 / 90, 3) / round(630 / 90, 3), 1)
+    assert scores["unparsed_rate"] == pytest.approx(10 / 90)
+
+
+@needs_shared
+def test_object_halbench_with_a_judge_and_without(score, tmp_path, monkeypatch):
+    (tmp_path / "objhal").mkdir()
+    (tmp_path / "chair").mkdir()
+    (tmp_path / "chair" / "coco2014_gt_objects_subset.json").write_text('{"7": ["dog"], "8": []}')
+    shutil.copy(SHARED / "objhal" / "synonyms_refine.txt", tmp_path / "objhal")
+    image = base64.b64encode(b"photo").decode()
+    questions = [{"image_id": n, "question": "What is there?", "image": image} for n in (7, 8)]
+    (tmp_path / "objhal" / "obj_halbench_300_with_image.jsonl").write_text(lines(*questions))
+    given = lines(
+        {"image_id": 7, "question": "", "answer": "A dog sits beside a blue cup."},
+        {"image_id": 8, "question": "", "answer": "There is nothing to be seen."},
+    )
+    alone = score("object-halbench", given, tmp_path / "objhal")
+    assert not {"official", "strict"} & set(alone)
+    assert alone["metrics"]["rules/CHAIRi"] == 50
+    with JudgeServer(
+        otherwise=lambda request: text('["dog", "cup"]' if "cup" in request.prompt else "[]")
+    ) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        local = judge(key_variable=None)
+        scores = score("object-halbench", given, tmp_path / "objhal", *local)
+    assert (scores["official"]["CHAIRs"], scores["official"]["CHAIRi"]) == (100, 50)
+    assert scores["strict"]["Recall"] == 100
 
 
 def test_a_judge_of_images_sees_them(score, mmhal, monkeypatch, tmp_path):
