@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with the benchmark's files")
     parser.add_argument("--images", type=Path, help="folder with its images, for a judge of images")
     parser.add_argument("--items", help="the workflow's items.parquet, instead of those in --data")
+    parser.add_argument("--public", choices=BENCHMARKS, help="which benchmark those items are of")
     parser.add_argument("--output", type=Path, required=True, help="JSON to write")
     parser.add_argument("--verdicts", type=Path, help="Parquet to write; default: beside --output")
     parser.add_argument("--seed", type=int, default=0, help="for the bootstrap")
@@ -58,6 +59,8 @@ def main() -> None:
 
     if arguments.items:
         items, answers = read_items(arguments.items), read_answers(arguments.answers)
+        if arguments.public:
+            about["data"] = used_files(BENCHMARKS[arguments.public], arguments.data)
     elif arguments.benchmark not in BENCHMARKS:
         raise InputError(
             f"there is no benchmark {arguments.benchmark!r}; there are {', '.join(BENCHMARKS)}"

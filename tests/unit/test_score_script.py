@@ -107,7 +107,7 @@ def test_both_readings_side_by_side_with_every_verdict(score, pope, tmp_path, ca
     assert list(table.index[table["flawed"]]) == ["3"]
     printed = capfd.readouterr().err
     assert "is not the pinned file of pope" in printed
-    assert "50.00% judged differently" in printed
+    assert "readings_differ: 0.5" in printed
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_judge_is_asked_once_and_its_failures_are_no_zeros(score, mmhal, monke
     assert scores == again
     assert len(server.requests) == 3
     assert (scores["official"]["score"], scores["strict"]["score"]) == (2.67, 4)
-    assert scores["unparsed_rate"] == 1 / 3
+    assert (scores["unparsed_rate"], scores["judge_failures"]) == (1 / 3, 1)
     assert (scores["judge"]["calls"], scores["judge"]["prompt_tokens"]) == (3, 300)
 
 

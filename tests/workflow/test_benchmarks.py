@@ -110,6 +110,7 @@ def test_one_benchmark_of_one_run_is_a_target(own_benchmarks, monkeypatch):
     assert scores["items"] == 3
     assert set(scores["official"]) >= {"accuracy", "precision", "recall", "F1", "yes_ratio"}
     assert 0 <= scores["strict"]["accuracy"] <= 1
+    assert scores["data"]["coco/coco_pope_adversarial.json"]["pinned"] is False
     verdicts = pd.read_parquet(own_benchmarks.folder / ITEM / "pope.parquet")
     assert list(verdicts["id"]) == ["1", "2", "3"]
     assert verdicts["image"].nunique() == 2

@@ -155,7 +155,7 @@ def score_options(wildcards, input):
     part = PUBLIC.get(wildcards.benchmark)
     if part is None:
         return ""
-    options = ["--similarity", part.similarity]
+    options = ["--public", part.benchmark, "--similarity", part.similarity]
     if part.judge:
         options += [
             "--judge",

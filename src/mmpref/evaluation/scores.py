@@ -88,16 +88,31 @@ JUDGED: dict[str, JudgedScorer] = {
     "mm-vet": mm_vet,
 }
 
-_OF_READINGS = {
-    "unparsed": Metric(
-        lambda sums: ratio(sums["unparsed"], sums["items"]),
-        "lower",
-        "share of items whose answer, or the judge's reply to it, could not be parsed",
+# What all public benchmarks have: a metric and the column it needs.
+_SHARED = {
+    "unparsed_rate": (
+        "differs",
+        Metric(
+            lambda sums: ratio(sums["unparsed"], sums["items"]),
+            "lower",
+            "share of items whose answer, or the judge's reply to it, could not be parsed",
+        ),
     ),
-    "differs": Metric(
-        lambda sums: ratio(sums["differs"], sums["items"]),
-        None,
-        "share of items that the two readings judge differently",
+    "readings_differ": (
+        "differs",
+        Metric(
+            lambda sums: ratio(sums["differs"], sums["items"]),
+            None,
+            "share of items that the two readings judge differently",
+        ),
+    ),
+    "judge_failures": (
+        "judge_failures",
+        Metric(
+            lambda sums: sums["judge_failures"],
+            "lower",
+            "questions to the judge without a reply that could be read",
+        ),
     ),
 }
 
@@ -125,13 +140,8 @@ class Scores:
     def metrics(self) -> dict[str, Metric]:
         """The metrics of this table, by name; those of a reading are called READING/NAME."""
         columns = set(self.table.columns)
-        found = SCORERS[self.kind].metrics(columns)
-        if "differs" in columns:
-            found = found | {
-                "unparsed_rate": _OF_READINGS["unparsed"],
-                "readings_differ": _OF_READINGS["differs"],
-            }
-        return found
+        shared = {name: metric for name, (column, metric) in _SHARED.items() if column in columns}
+        return SCORERS[self.kind].metrics(columns) | shared
 
 
 def score(
@@ -220,7 +230,7 @@ def write_scores(
         value = _or_null(found.value)
         if reading in READINGS:
             content.setdefault(reading, {})[rest] = value
-        elif name in ("unparsed_rate", "readings_differ"):
+        elif name in _SHARED:
             content[name] = value
         else:
             content.setdefault("metrics", {})[name] = value
@@ -250,8 +260,7 @@ def summary(content: Mapping[str, Any]) -> str:
     width = max(len(row[0]) for row in rows)
     lines = [f"{content['benchmark']}: {content['items']} items, {content['empty']} empty answers"]
     lines += [row[0].ljust(width) + "".join(cell.rjust(12) for cell in row[1:]) for row in rows]
-    shares = (("unparsed_rate", "could not be parsed"), ("readings_differ", "judged differently"))
-    lines += [f"{content[name]:.2%} {words}" for name, words in shares if name in content]
+    lines += [f"{name}: {content[name]:.6g}" for name in _SHARED if name in content]
     return "\n".join(line.rstrip() for line in lines)
 
 
