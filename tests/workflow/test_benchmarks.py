@@ -3,11 +3,14 @@
 import json
 import os
 import re
+import signal
+import subprocess
+import time
 from typing import get_args
 
 import pandas as pd
 import pytest
-from judge_server import MODEL, JudgeServer, text
+from judge_server import MODEL, JudgeServer, late, text
 from PIL import Image
 
 from conftest import ROOT
@@ -150,3 +153,29 @@ def test_a_judged_benchmark_is_planned_judged_scored_and_reported(own_benchmarks
     for path in own_benchmarks.folder.rglob("*"):
         if path.is_file() and not path.is_symlink() and os.path.getsize(path) < 10**6:
             assert key.encode() not in path.read_bytes(), path
+
+
+def test_an_interrupted_judge_is_asked_only_for_the_rest(own_benchmarks, monkeypatch):
+    own_benchmarks.change_study(lambda study: study["judges"]["gpt"].update(concurrency=1))
+    with JudgeServer(otherwise=late(text("Rating: 5"), 2)) as server:
+        environment(monkeypatch, OPENAI_BASE_URL=server.url, OPENAI_API_KEY="none")
+        process = subprocess.Popen(
+            own_benchmarks.command(f"{ITEM}/mmhal.json"),
+            cwd=own_benchmarks.folder,
+            env=own_benchmarks.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        while len(server.requests) < 2 and process.poll() is None:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        printed = process.communicate()[0].decode()
+        assert process.returncode, printed
+        # The first reply came, the second was on its way.
+        assert len(server.requests) == 2, printed
+        own_benchmarks.snakemake(f"{ITEM}/mmhal.json")
+        assert len(server.requests) == 3
+    scores = json.loads((own_benchmarks.folder / ITEM / "mmhal.json").read_text())
+    assert scores["judge"]["calls"] == 2
+    assert scores["official"]["score"] == 5
