@@ -245,7 +245,7 @@ def test_official_data():
     assert [item.truth["type"] for item in items] == list(mmhal.TYPES) * 12
     assert items[1].truth == {
         "kind": "mmhal",
-        "image": "5b18b22f53ccc661.jpg",
+        "image": "7413067568_06a8d1eb64_o.jpg",
         "type": "adversarial",
         "topic": "outdoor",
         "image_content": ["Door", "Building"],

@@ -77,7 +77,8 @@ def items(folder: Path, image_judge: bool = False) -> list[Item]:
             )
         truth: dict[str, Any] = {
             "kind": "mmhal",
-            "image": f"{id}.jpg",
+            # The benchmark's own images are called as on Flickr.
+            "image": str(row.get("image_src") or f"{id}.jpg").rpartition("/")[2],
             "type": text("question_type"),
             "topic": text("question_topic"),
             "image_content": judged.texts_field(f"{path}: row {number}", row, "image_content"),
