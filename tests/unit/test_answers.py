@@ -63,6 +63,8 @@ def test_layouts_of_official_scorers_and_our_own(tmp_path, official, text):
         (LINES, '{"id": 1, "response": null}', "line 1: response is None, not a text"),
         (LINES, '{"id": 1, "response": ["yes"]}', r"line 1: response is .*, not a text"),
         (LINES, '{"id": 1.5, "response": "yes"}', r"line 1: id is 1\.5; write a number or a text"),
+        (BENCHMARKS["chair"].answers, '{"image_id": "a.png", "caption": "A dog."}',
+         "line 1: image_id: 'a.png' is no COCO image"),
         (LINES, '{"answer": "yes"}\n{"answer": "no"}', r"2 of 2 rows have no id; .*never by"),
         (LINES, '{"id": 1, "answer": "yes"}\n{"question": "x", "answer": ""}', "1 of 2 rows have"),
         (LINES, '{"question": "Is there a dog in the image?", "answer": "yes"}', "1 rows without"),

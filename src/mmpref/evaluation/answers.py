@@ -79,7 +79,10 @@ def _id(where: str, row: dict[str, Any], official: AnswerFormat) -> str | None:
     value = row[field]
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise InputError(f"{where}: {field} is {value!r:.40}; write a number or a text")
-    return official.normal_id(str(value))
+    try:
+        return official.normal_id(str(value))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _by_question(
