@@ -74,9 +74,6 @@ def main() -> None:
         if arguments.images:
             items = with_images(items, arguments.images)
     resources = Resources(arguments.data, arguments.similarity)
-    if items[0].truth["kind"] == "amber":
-        about["similarity"] = arguments.similarity
-
     if arguments.benchmark in JUDGED and not arguments.judge:
         raise InputError(f"{arguments.benchmark} is scored by a judge model; give --judge")
     if arguments.dry_run and not arguments.judge:
@@ -100,6 +97,8 @@ def main() -> None:
         about["judge"] = {"model": part.model, **judge.totals(flat, settings)}
 
     scores = score(items, answers, resources, arguments.answers)
+    if scores.kind == "amber":
+        about["similarity"] = arguments.similarity
     verdicts = arguments.verdicts or arguments.output.with_suffix(".parquet")
     content = write_scores(
         arguments.output, verdicts, scores, arguments.benchmark, arguments.seed, about

@@ -191,6 +191,11 @@ def test_chair_of_published_captions(score):
     )
 
 
+@needs_shared
+def test_a_file_without_answers_is_an_error(score):
+    assert "it is empty" in score("chair", "", SHARED / "chair")
+
+
 @pytest.fixture
 def mmhal(tmp_path, monkeypatch) -> Path:
     """An MMHal-style folder with three questions, and an environment without a judge."""
