@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,12 @@ def test_other_modules_comments_and_docstrings_do_not(tree, file, text):
     before = digest_of(tree)
     (tree / file).write_text(text)
     assert digest_of(tree) == before
+
+
+def test_an_edited_prompt_of_the_judge_changes_it(tmp_path):
+    root = Path(__file__).parents[2]
+    shutil.copytree(root / "src", tmp_path / "src")
+    (prompt,) = (tmp_path / "src").rglob("mmhal.txt")
+    before = digest(root / "scripts" / "judge.py", tmp_path / "src")
+    prompt.write_text("Rate this.")
+    assert digest(root / "scripts" / "judge.py", tmp_path / "src") != before

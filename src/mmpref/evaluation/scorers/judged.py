@@ -30,8 +30,6 @@ Value = TypeVar("Value")
 
 DEVIATION = "standard deviation of the judge runs' scores"
 
-_PROMPTS = Path(__file__).parents[1] / "prompts"
-
 
 def texts(item: Item, resources: Resources) -> list[Texts]:
     """Return what the judge replied about an item, by judge run."""
@@ -163,7 +161,8 @@ def judge_prompt(
 @lru_cache(maxsize=8)
 def own_text(name: str) -> str:
     """Return the prompt `name` of mmpref."""
-    return (_PROMPTS / f"{name}.txt").read_text(encoding="utf-8")
+    # Beside the code, where `mmpref.digest` sees it: another prompt asks the judge anew.
+    return Path(__file__).with_name(f"{name}.txt").read_text(encoding="utf-8")
 
 
 # Per item it would be read hundreds of times.
