@@ -21,6 +21,7 @@ from mmpref.evaluation.answers import read_answers
 from mmpref.evaluation.benchmarks import BENCHMARKS, read_answered, used_files, with_images
 from mmpref.evaluation.items import read_items
 from mmpref.evaluation.resources import Resources
+from mmpref.evaluation.scorers.amber import SIMILARITIES
 from mmpref.evaluation.scores import judge_calls, score, summary, write_scores
 from mmpref.progress import say
 from mmpref.study import JUDGED, Judge
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="for the bootstrap")
     parser.add_argument(
         "--similarity",
-        choices=["exact", "embeddings", "spacy"],
+        choices=SIMILARITIES,
         default="exact",
         help="AMBER: when a noun counts as another one",
     )

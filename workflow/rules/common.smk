@@ -60,12 +60,6 @@ if PUBLIC:
     # Takes a second, for every job of a cluster: only where it is needed.
     from mmpref.evaluation.benchmarks import BENCHMARKS
 JUDGED = {name: part for name, part in PUBLIC.items() if part.judge}
-# Scored with NLTK's tokens.
-WORDED = [
-    name
-    for name, part in PUBLIC.items()
-    if part.benchmark.split("-")[0] in ("amber", "chair", "object")
-]
 DOWNLOADS = yaml.safe_load(
     (ROOT / "config" / "downloads.yaml").read_text(encoding="utf-8")
 )
@@ -120,8 +114,10 @@ def benchmark_images(wildcards):
 
 def nltk_data(wildcards):
     """Return the folder of NLTK's data for a benchmark that needs them and has none at hand."""
-    at_hand = wildcards.benchmark not in WORDED or "NLTK_DATA" in os.environ
-    return [] if at_hand else "resources/benchmarks/nltk_data"
+    part = PUBLIC.get(wildcards.benchmark)
+    if part is None or not BENCHMARKS[part.benchmark].nltk or "NLTK_DATA" in os.environ:
+        return []
+    return "resources/benchmarks/nltk_data"
 
 
 def judgements(wildcards):

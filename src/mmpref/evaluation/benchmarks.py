@@ -34,7 +34,7 @@ class Benchmark:
     `config/downloads.yaml`), `images` names the download with the image files. Where `subsets` is
     true, answers about some of the items are a benchmark of their own, as with CHAIR, whose items
     are whichever COCO images were described. `beside` names a download that is expected in the
-    same folder as that of `data`.
+    same folder as that of `data`. `nltk` says whether scoring takes NLTK's data.
     """
 
     data: str
@@ -43,6 +43,7 @@ class Benchmark:
     images: str
     subsets: bool = False
     beside: str | None = None
+    nltk: bool = False
 
 
 def read_answered(
@@ -150,12 +151,14 @@ _CAPTIONS = AnswerFormat(
 _COCO = "coco-val2014"
 
 BENCHMARKS: dict[str, Benchmark] = {
-    "amber": Benchmark("amber", amber.items, _AMBER, "amber-images"),
+    "amber": Benchmark("amber", amber.items, _AMBER, "amber-images", nltk=True),
     **{
-        f"amber-{part}": Benchmark("amber", partial(amber.items, part=part), _AMBER, "amber-images")
+        f"amber-{part}": Benchmark(
+            "amber", partial(amber.items, part=part), _AMBER, "amber-images", nltk=True
+        )
         for part in ("generative", "discriminative", "existence", "attribute", "relation")
     },
-    "chair": Benchmark("chair", chair.items, _CAPTIONS, _COCO, subsets=True),
+    "chair": Benchmark("chair", chair.items, _CAPTIONS, _COCO, subsets=True, nltk=True),
     "gqa": Benchmark(
         "gqa",
         gqa.items,
@@ -187,6 +190,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         AnswerFormat(("lines",), ("image_id",), ("answer", "text"), chair.image_id),
         "object-halbench",
         beside="chair",
+        nltk=True,
     ),
     **{
         f"pope-{source}": Benchmark("pope", partial(pope.items, source=source), _LINES, images)
