@@ -218,9 +218,10 @@ def test_foreign_files_are_refused(tmp_path, content, words):
 def test_a_missing_file_a_broken_one_and_an_unknown_setting_are_named(tmp_path):
     with pytest.raises(InputError, match=r"has no coco_pope_popular\.json"):
         pope.items(tmp_path, settings=("popular",))
-    (tmp_path / "coco_pope_popular.json").write_text('{"question_id": 1')
-    with pytest.raises(InputError, match="neither JSON lines nor an array"):
-        pope.items(tmp_path, settings=("popular",))
+    for content in (b'{"question_id": 1', b'{"question_id": "caf\xe9"}'):
+        (tmp_path / "coco_pope_popular.json").write_bytes(content)
+        with pytest.raises(InputError, match="neither JSON lines nor an array"):
+            pope.items(tmp_path, settings=("popular",))
     with pytest.raises(InputError, match="setting 'hard' is unknown"):
         pope.items(tmp_path, settings=("hard",))
 

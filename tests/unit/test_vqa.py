@@ -218,9 +218,10 @@ def test_foreign_files_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"annotations\.json: .*not a list of 10"):
         vqa.items(tmp_path, "vqav2")
     path = tmp_path / "TextVQA_0.5.1_val.json"
-    path.write_text("{")
-    with pytest.raises(InputError, match="is no JSON"):
-        vqa.items(tmp_path, "textvqa")
+    for content in (b"{", b'{"data": "caf\xe9"}'):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="is no JSON"):
+            vqa.items(tmp_path, "textvqa")
     path.write_text('{"questions": []}')
     with pytest.raises(InputError, match="data is no list of objects"):
         vqa.items(tmp_path, "textvqa")

@@ -173,13 +173,13 @@ def _file(folder: Path, source: str, setting: str) -> Path:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a file, JSON lines or an array, each with the fields of a question."""
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         if text.lstrip().startswith("["):
             rows = json.loads(text)
         else:
             rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise InputError(
             f"{path}: neither JSON lines nor an array ({error}); download it again"
         ) from None

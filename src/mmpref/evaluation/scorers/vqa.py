@@ -111,7 +111,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: is missing; download it, or give the folder it is in") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise InputError(f"{path}: is no JSON ({error}); download it again") from None
 
 
