@@ -3,10 +3,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from verdicts import values
 
 from mmpref.errors import InputError
 from mmpref.evaluation.items import Item
@@ -42,14 +42,6 @@ def strict(caption: str) -> list[str]:
 def verdict(caption: str, objects: list[str]) -> dict:
     item = Item("1", (), "", {"kind": "chair", "image": "1", "objects": objects})
     return chair.verdict(item, caption, Resources(folder=DATA))
-
-
-def values(verdicts: list[dict]) -> dict[str, float]:
-    sums = pd.DataFrame(verdicts).select_dtypes("number").sum()
-    columns = {name: np.asarray(float(total)) for name, total in sums.items()}
-    return {
-        name: float(metric.compute(columns)) for name, metric in chair.metrics(set(columns)).items()
-    }
 
 
 @pytest.mark.parametrize(
@@ -129,7 +121,7 @@ def test_metrics_by_hand():
         verdict("Nothing is here.", []),
     ]
     # Official: dog, dog, table | person, person; strict: dog, dog, table, bus | person, bus.
-    assert values(rows) == pytest.approx(
+    assert values(chair, rows) == pytest.approx(
         {
             "official/CHAIRs": 50.0,
             "official/CHAIRi": 60.0,
@@ -159,7 +151,7 @@ def test_a_verdict_shows_where_and_why():
 
 
 def test_without_mentions_rates_are_undefined():
-    found = values([verdict("Nothing.", [])])
+    found = values(chair, [verdict("Nothing.", [])])
     assert found["official/CHAIRs"] == found["strict/CHAIRs"] == 0
     for name in ("CHAIRi", "Recall"):
         assert np.isnan(found[f"official/{name}"])
@@ -185,7 +177,7 @@ def test_published_captions_score_as_with_the_official_scorer(file, expected):
     items = chair.items(DATA, captions.keys())
     assert len(items) == len(captions) == 2000
     resources = Resources(folder=DATA)
-    found = values([chair.verdict(item, captions[item.id], resources) for item in items])
+    found = values(chair, [chair.verdict(item, captions[item.id], resources) for item in items])
     official = [found[f"official/{name}"] for name in ("CHAIRs", "CHAIRi", "Recall", "words")]
     assert tuple(official) == expected
     # Few words differ between the readings, so a strict value far off is a fault of ours.

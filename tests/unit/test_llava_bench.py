@@ -2,8 +2,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
+from verdicts import values
 
 from mmpref.errors import InputError
 from mmpref.evaluation.items import Item
@@ -67,13 +67,6 @@ def replies(*runs: str | None) -> Resources:
     return Resources(judge=True, judge_runs=len(runs), replies={"0": given})
 
 
-def values(rows: list[dict]) -> dict[str, float]:
-    table = pd.DataFrame(rows).select_dtypes("number").fillna(0)
-    sums = {name: np.array([sum(table[name])], float) for name in table}
-    found = llava_bench.metrics(set(table.columns))
-    return {name: metric.compute(sums)[0] for name, metric in found.items()}
-
-
 FAILED = (-1.0, -1.0)
 
 
@@ -127,7 +120,7 @@ def test_metrics_by_hand():
         for category, text in zip(categories, said, strict=True)
     ]
     # Official pairs: 8 7, 9 9, -1 -1, -1 -1, none, 9 7; strict: 8 7, 9 9, 8 6, none, none, 9 7.
-    assert values(rows) == pytest.approx(
+    assert values(llava_bench, rows) == pytest.approx(
         {
             "official/score": round(4.2 / 4.8 * 100, 1),
             "official/reference": 48.0,
@@ -163,7 +156,7 @@ def test_metrics_by_hand():
 
 def test_official_means_are_rounded_before_the_ratio():
     rows = [llava_bench.verdict(item(), "x", replies(text)) for text in ("2 1", "2 1", "2 2")]
-    found = values(rows)
+    found = values(llava_bench, rows)
     assert round(4 / 6 * 100, 1) == 66.7
     assert found["official/score"] == 66.6 == round(1.333 / 2.0 * 100, 1)
     assert found["strict/score"] == pytest.approx(4 / 6 * 100)
@@ -174,7 +167,7 @@ def test_several_judge_runs():
         llava_bench.verdict(item(), "x", replies("8 4", "8 8", "no")),
         llava_bench.verdict(item(), "x", replies("8 4", "10 5", "10 5")),
     ]
-    found = values(rows)
+    found = values(llava_bench, rows)
     official = [50, round(6.5 / 9 * 100, 9), 2 / 4.5 * 100]
     assert found["official/score"] == round(sum(official) / 3, 1)
     assert found["official/score_deviation"] == round(float(np.std(official)), 1)
@@ -185,7 +178,7 @@ def test_several_judge_runs():
 
 
 def test_nothing_judged_is_undefined_not_zero():
-    found = values([llava_bench.verdict(item(), "x", replies(None))])
+    found = values(llava_bench, [llava_bench.verdict(item(), "x", replies(None))])
     assert np.isnan(list(found.values())).all()
 
 

@@ -2,8 +2,8 @@ import json
 import random
 
 import numpy as np
-import pandas as pd
 import pytest
+from verdicts import values
 
 from mmpref.errors import InputError
 from mmpref.evaluation.items import Item
@@ -49,14 +49,6 @@ def replies(*runs: str | list[str | None] | None) -> Resources:
         for attempt, text in enumerate(texts if isinstance(texts, list) else [texts])
     ]
     return Resources(judge=True, judge_runs=len(runs), replies={"v1_0": given})
-
-
-def values(rows: list[dict]) -> dict[str, float]:
-    table = pd.DataFrame(rows).select_dtypes("number").fillna(0)
-    # One after the other, not pairwise as NumPy's sum: that decides the last digit at halves.
-    sums = {name: np.add.accumulate(table[name].to_numpy(float))[-1:] for name in table}
-    found = mm_vet.metrics(set(table.columns))
-    return {name: metric.compute(sums)[0] for name, metric in found.items()}
 
 
 @pytest.mark.parametrize(
@@ -108,7 +100,7 @@ def test_metrics_by_hand():
         )
     ]
     # Official: 0.3, 1, 0, 0, not there, 0.9; strict: 0.3, 1, 0.7, -, -, 0.9.
-    assert values(rows) == pytest.approx(
+    assert values(mm_vet, rows) == pytest.approx(
         {
             "official/score": 44.0,
             "official/rec/score": 65.0,
@@ -133,7 +125,7 @@ def test_metrics_by_hand():
 
 def test_an_error_is_no_zero_even_after_a_useless_reply():
     row = mm_vet.verdict(item("rec"), "x", replies(["The", None]))
-    assert np.isnan(values([row])["official/score"])
+    assert np.isnan(values(mm_vet, [row])["official/score"])
     assert row["unparsed"] == 1
     assert row["differs"] == 0
 
@@ -141,7 +133,7 @@ def test_an_error_is_no_zero_even_after_a_useless_reply():
 def test_deviation_over_five_runs():
     first = mm_vet.verdict(item("rec"), "x", replies("1.0", "0.9", "1.0", "0.8", "no"))
     second = mm_vet.verdict(item("ocr"), "x", replies("0.5", "0.5", "0.4", "0.5", "0.5"))
-    found = values([first, second])
+    found = values(mm_vet, [first, second])
     official = [75, 70, 70, 65, 25]
     assert found["official/score"] == np.mean(official) == 61
     assert found["official/score_deviation"] == round(np.std(official), 1) == 18.3
@@ -155,7 +147,9 @@ def test_deviation_over_five_runs():
 
 
 def test_one_run_has_no_deviation():
-    assert "official/score_deviation" not in values([mm_vet.verdict(item(), "x", replies("1"))])
+    assert "official/score_deviation" not in values(
+        mm_vet, [mm_vet.verdict(item(), "x", replies("1"))]
+    )
 
 
 def test_official_numbers_equal_the_evaluators_to_the_last_digit():
@@ -174,7 +168,7 @@ def test_official_numbers_equal_the_evaluators_to_the_last_digit():
                 total += score
             per_run.append(total)
         percent = np.array(per_run) / 80 * 100
-        found = values(rows)
+        found = values(mm_vet, rows)
         assert found["official/score"] == found["official/gen/score"] == round(percent.mean(), 1)
         assert found["official/score_deviation"] == round(percent.std(), 1)
 

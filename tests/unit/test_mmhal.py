@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from verdicts import values
 
 from mmpref.errors import InputError
 from mmpref.evaluation.items import Item
@@ -37,13 +38,6 @@ def replies(*runs: str | None, id="a") -> Resources:
         for run, text in enumerate(runs)
     ]
     return Resources(judge=True, judge_runs=len(runs), replies={id: given})
-
-
-def values(rows: list[dict]) -> dict[str, float]:
-    table = pd.DataFrame(rows).select_dtypes("number").fillna(0)
-    sums = {name: np.array([sum(table[name])], float) for name in table}
-    found = mmhal.metrics(set(table.columns))
-    return {name: metric.compute(sums)[0] for name, metric in found.items()}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +91,7 @@ def test_metrics_by_hand():
         for type, text in zip(types, said, strict=True)
     ]
     # Official: 5, 2, 0, 0, not there, 6; strict: 5, 2, 4, -, -, 6.
-    found = values(rows)
+    found = values(mmhal, rows)
     assert found == pytest.approx(
         {
             "official/score": 2.6,  # 13 / 5
@@ -126,7 +120,7 @@ def test_metrics_by_hand():
 )
 def test_official_score_is_rounded_as_python_prints_it(ratings, printed):
     rows = [mmhal.verdict(item(), "x", replies(f"Rating: {rating}")) for rating in ratings]
-    assert values(rows)["official/score"] == printed
+    assert values(mmhal, rows)["official/score"] == printed
     assert float(f"{sum(ratings) / len(ratings):.2f}") == printed
 
 
@@ -135,7 +129,7 @@ def test_several_judge_runs():
         mmhal.verdict(item(), "x", replies("Rating: 6", "Rating: 4", "no")),
         mmhal.verdict(item(), "x", replies("Rating: 3", "Rating: 2", "Rating: 3")),
     ]
-    found = values(rows)
+    found = values(mmhal, rows)
     # Official runs: 9/2, 6/2, 3/2; strict: 9/2, 6/2, 3.
     assert found["official/score"] == 3
     assert found["official/score_deviation"] == round(float(np.std([4.5, 3, 1.5])), 2)
@@ -148,13 +142,13 @@ def test_several_judge_runs():
 
 def test_a_run_that_failed_whole_leaves_the_others():
     rows = [mmhal.verdict(item(), "x", replies("Rating: 6", None)) for _ in range(3)]
-    found = values(rows)
+    found = values(mmhal, rows)
     assert found["official/score"] == found["strict/score"] == 6
     assert found["strict/score_deviation"] == 0
 
 
 def test_nothing_judged_is_undefined_not_zero():
-    found = values([mmhal.verdict(item(), "x", replies(None))])
+    found = values(mmhal, [mmhal.verdict(item(), "x", replies(None))])
     assert np.isnan(list(found.values())).all()
 
 

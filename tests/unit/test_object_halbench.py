@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
+from verdicts import values
 
 from mmpref.errors import InputError
 from mmpref.evaluation.items import Item
@@ -64,13 +64,6 @@ def judged(*replies: Reply, folder: Path = SYNONYMS.parent, runs: int = 1) -> Re
     for one in replies:
         by_item.setdefault(one.item, []).append(one)
     return Resources(folder=folder, judge=True, judge_runs=runs, replies=by_item)
-
-
-def values(verdicts: list[dict]) -> dict[str, float]:
-    sums = pd.DataFrame(verdicts).select_dtypes("number").sum()
-    columns = {name: np.asarray(float(total)) for name, total in sums.items()}
-    metrics = object_halbench.metrics(set(columns))
-    return {name: float(metric.compute(columns)) for name, metric in metrics.items()}
 
 
 def test_items_embed_their_images(folder):
@@ -298,7 +291,7 @@ def test_metrics_by_hand():
         object_halbench.verdict(item("4", ["dog"]), "A bus.", resources),
     ]
     # Names: dog, cat (absent), sofa, couch | cup | none | strict only: bus (absent).
-    assert values(rows) == pytest.approx(
+    assert values(object_halbench, rows) == pytest.approx(
         {
             "official/CHAIRs": 50.0,  # one of two answers with an object
             "official/CHAIRi": 20.0,  # one of five
@@ -340,7 +333,7 @@ def test_judge_runs_are_summed_and_failures_counted():
     assert row["note"] == "no usable reply in 2 of 4 runs of the judge"
     nothing = object_halbench.verdict(item("2", ["dog"]), LONG, resources)
     assert (nothing["judge_failures"], nothing["unparsed"], nothing["objects"]) == (4, 1, 0)
-    assert values([row, nothing])["strict/CHAIRi"] == pytest.approx(100 / 3)
+    assert values(object_halbench, [row, nothing])["strict/CHAIRi"] == pytest.approx(100 / 3)
 
 
 def test_without_a_judge_the_numbers_are_those_of_rules():
@@ -354,7 +347,7 @@ def test_without_a_judge_the_numbers_are_those_of_rules():
         object_halbench.verdict(item("2", ["cup"]), "A coffee table.", resources),
         object_halbench.verdict(item("3", ["cup"]), "", resources),
     ]
-    assert values(rows) == pytest.approx(
+    assert values(object_halbench, rows) == pytest.approx(
         {
             "rules/CHAIRs": 100.0,  # of two answers with an object
             "rules/CHAIRi": 50.0,  # bus and table of dog, remote control, bus and table
@@ -367,7 +360,9 @@ def test_without_a_judge_the_numbers_are_those_of_rules():
 
 
 def test_without_objects_rates_are_undefined():
-    found = values([object_halbench.verdict(item("1", []), LONG, judged(reply("1", "[]")))])
+    found = values(
+        object_halbench, [object_halbench.verdict(item("1", []), LONG, judged(reply("1", "[]")))]
+    )
     assert np.isnan([found[f"official/{name}"] for name in ("CHAIRs", "CHAIRi", "Recall")]).all()
 
 

@@ -3,8 +3,8 @@ import math
 from collections import Counter
 from pathlib import Path
 
-import pandas as pd
 import pytest
+import verdicts
 
 from mmpref.errors import InputError
 from mmpref.evaluation.items import Item
@@ -24,11 +24,7 @@ def judged(item: Item, response: str) -> dict:
 
 
 def values(answers: list[tuple[Item, str]]) -> dict[str, float]:
-    table = pd.DataFrame([judged(item, response) for item, response in answers])
-    sums = table.select_dtypes("number").fillna(0).sum()
-    columns = {name: sums[[name]].to_numpy(float) for name in sums.index}
-    metrics = pope.metrics(set(table.columns))
-    return {name: float(metric.compute(columns)[0]) for name, metric in metrics.items()}
+    return verdicts.values(pope, [judged(item, response) for item, response in answers])
 
 
 def times(count: int, label: str, response: str, setting: str = "random"):

@@ -2,8 +2,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 import pytest
+from verdicts import values
 
 from mmpref.errors import InputError
 from mmpref.evaluation.items import Item
@@ -23,21 +23,13 @@ def tenths(answers: Sequence[str], response: str, version: str = "vqav2") -> tup
     return row["official_tenths"], row["strict_tenths"]
 
 
-def values(rows: list[dict]) -> dict[str, float]:
-    table = pd.DataFrame(rows)
-    sums = table.select_dtypes("number").fillna(0).sum()
-    columns = {name: sums[[name]].to_numpy(float) for name in sums.index}
-    metrics = vqa.metrics(set(table.columns))
-    return {name: float(metric.compute(columns)[0]) for name, metric in metrics.items()}
-
-
 @pytest.mark.parametrize("version", ["vqav2", "textvqa"])
 @pytest.mark.parametrize(
     ("people", "percent"), [(0, 0), (1, 30), (2, 60), (3, 90), (4, 100), (9, 100), (10, 100)]
 )
 def test_agreement_with_some_of_ten_people(version, people, percent):
     item = question(["red"] * people + ["blue"] * (10 - people), version)
-    found = values([vqa.verdict(item, "red", Resources())])
+    found = values(vqa, [vqa.verdict(item, "red", Resources())])
     assert found == {"official/accuracy": percent, "strict/accuracy": percent}
 
 
@@ -130,7 +122,7 @@ def test_accuracy_overall_and_by_type_of_answer():
             (["1"] * 3 + ["2"] * 7, "number", "three"),
         ]
     ]
-    assert values(rows) == pytest.approx(
+    assert values(vqa, rows) == pytest.approx(
         {
             "official/accuracy": 40.0,  # 280 / 7
             "official/yes-no/accuracy": 33.33,
