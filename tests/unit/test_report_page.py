@@ -264,6 +264,14 @@ def test_the_console_is_listened_to(page, browse, tmp_path):
     assert any("Content Security Policy" in line for line in console(log))
 
 
+def seen_after(clicks: str, page: Path, browse, path: Path) -> Any:
+    """Return what the script `clicks` puts into the title of the page."""
+    path.write_text(page.read_text().replace("</script>", f"{clicks}</script>"))
+    dom, log = browse(path, "--dump-dom")
+    assert console(log) == []
+    return json.loads(re.search(r"<title>(.*?)</title>", dom)[1])
+
+
 def test_filters_hide_what_was_not_asked_for(page, content, browse, tmp_path):
     # One after the other, a user's clicks; what is to be seen after each goes into the title.
     clicks = """
@@ -282,12 +290,7 @@ def test_filters_hide_what_was_not_asked_for(page, content, browse, tmp_path):
     set("differs", true); set("differs", false); set("benchmark", "yesno");
     document.title = JSON.stringify(seen);
     """
-    (tmp_path / "clicked.html").write_text(
-        page.read_text().replace("</script>", f"{clicks}</script>")
-    )
-    dom, log = browse(tmp_path / "clicked.html", "--dump-dom")
-    assert console(log) == []
-    seen = json.loads(re.search(r"<title>(.*?)</title>", dom)[1])
+    seen = seen_after(clicks, page, browse, tmp_path / "clicked.html")
     cards = re.findall(r'<article class="card" data-benchmark.*?</article>', page.read_text(),
                        re.DOTALL)  # fmt: skip
     of_mdpo = sum(bool(re.search('data-run="mdpo" data-flawed', card)) for card in cards)
@@ -315,12 +318,7 @@ def test_failures_are_browsed_by_run_and_text(page, content, browse, tmp_path):
     set("group", "0"); set("group", "1"); set("text", "CUP"); set("text", "no such text");
     document.title = JSON.stringify(seen);
     """
-    (tmp_path / "clicked.html").write_text(
-        page.read_text().replace("</script>", f"{clicks}</script>")
-    )
-    dom, log = browse(tmp_path / "clicked.html", "--dump-dom")
-    assert console(log) == []
-    seen = json.loads(re.search(r"<title>(.*?)</title>", dom)[1])
+    seen = seen_after(clicks, page, browse, tmp_path / "clicked.html")
     first, second = (
         scores[0].table[scores[0].table["flawed"]]
         for scores in list(content["results"]["captions"].values())[:2]
