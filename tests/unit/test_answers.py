@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -7,7 +8,7 @@ from mmpref.evaluation.answers import AnswerFormat, read_answers
 from mmpref.evaluation.benchmarks import BENCHMARKS
 from mmpref.evaluation.items import Item
 
-LINES = AnswerFormat(("lines",), ("question_id",), ("answer", "text"))
+LINES = AnswerFormat(("lines",), ("question_id",), ("answer", "text"), questions=True)
 ARRAY = AnswerFormat(("array",), ("questionId",), ("prediction",))
 MAPPING = AnswerFormat(("mapping",))
 QUESTIONS = [
@@ -65,6 +66,9 @@ def test_layouts_of_official_scorers_and_our_own(tmp_path, official, text):
         (LINES, '{"id": 1.5, "response": "yes"}', r"line 1: id is 1\.5; write a number or a text"),
         (BENCHMARKS["chair"].answers, '{"image_id": "a.png", "caption": "A dog."}',
          "line 1: image_id: 'a.png' is no COCO image"),
+        (replace(LINES, questions=False),
+         '{"question": "Is there a dog in the image?", "answer": "yes"}\n'
+         '{"question": "Is there a cat in the image?", "answer": "yes"}', "2 of 2 rows have no id"),
         (LINES, '{"answer": "yes"}\n{"answer": "no"}', r"2 of 2 rows have no id; .*never by"),
         (LINES, '{"id": 1, "answer": "yes"}\n{"question": "x", "answer": ""}', "1 of 2 rows have"),
         (LINES, '{"question": "Is there a dog in the image?", "answer": "yes"}', "1 rows without"),

@@ -18,7 +18,8 @@ class AnswerFormat:
     `layout` is `lines` (an object per line), `array` or `mapping` (of ids to answers); `id` and
     `text` are the fields that may hold an answer's item and its text, the first one present counts;
     `normal_id` maps an id as people write it to the item's. Where a format has no ids of its own,
-    `find` maps the items to a function that returns the id of the one a row is about, or None.
+    `find` maps the items to a function that returns the id of the one a row is about, or None; or,
+    with `questions`, rows hold the questions instead, all of them in the benchmark's order.
     """
 
     layout: tuple[str, ...] = ("lines",)
@@ -26,11 +27,14 @@ class AnswerFormat:
     text: tuple[str, ...] = ()
     normal_id: Callable[[str], str] = str
     find: Callable[[Sequence[Item]], Callable[[dict[str, Any]], str | None]] | None = None
+    questions: bool = False
 
 
 OURS = AnswerFormat()
 
 _NOT_SPACE = re.compile(r"\S")
+
+_ADVICE = "answers are joined by id, never by their order: give each row an id"
 
 _LAYOUTS = {
     "lines": "JSON lines, one object per line",
@@ -66,9 +70,11 @@ def read_answers(
         kept = {"ended": row["ended"]} if "ended" in row else {}
         id = (find(row) if find else None) or _id(where, row, official)
         answers.append({"id": id, "response": row[found], **kept})
-    if any(answer["id"] is None for answer in answers):
-        answers = _by_question(path, rows, answers, items)
-    return answers
+    missing = sum(answer["id"] is None for answer in answers)
+    asked = official.questions and all(isinstance(row.get("question"), str) for _, row in rows)
+    if missing and not (asked and missing == len(answers)):
+        raise InputError(f"{path}: {missing} of {len(answers)} rows have no id; {_ADVICE}")
+    return _by_question(path, rows, answers, items) if missing else answers
 
 
 def _id(where: str, row: dict[str, Any], official: AnswerFormat) -> str | None:
@@ -96,13 +102,9 @@ def _by_question(
     POPE's scorer takes `{"question", "answer"}` lines and trusts their order. Here every question
     must be the item's, so that a file of another version or order is seen.
     """
-    missing = sum(answer["id"] is None for answer in answers)
-    advice = "answers are joined by id, never by their order: give each row an id"
-    if missing < len(answers) or any(not isinstance(row.get("question"), str) for _, row in rows):
-        raise InputError(f"{path}: {missing} of {len(answers)} rows have no id; {advice}")
     if len(answers) != len(items):
         raise InputError(
-            f"{path}: {len(answers)} rows without ids, and {len(items)} items; {advice}"
+            f"{path}: {len(answers)} rows without ids, and {len(items)} items; {_ADVICE}"
         )
     other = [
         number
@@ -112,7 +114,7 @@ def _by_question(
     if other:
         raise InputError(
             f"{path}: rows without ids, and {len(other)} of {len(items)} questions are not the "
-            f"benchmark's at that place (first: {other[0]}); {advice}"
+            f"benchmark's at that place (first: {other[0]}); {_ADVICE}"
         )
     return [answer | {"id": item.id} for answer, item in zip(answers, items, strict=True)]
 

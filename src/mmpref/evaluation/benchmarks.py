@@ -140,6 +140,7 @@ def _by_image_and_question(items: Sequence[Item]) -> Callable[[dict[str, Any]], 
 
 
 _LINES = AnswerFormat(("lines",), ("question_id",), ("answer", "text"))
+_POPE = replace(_LINES, questions=True)
 _AMBER = AnswerFormat(("array",), ("id",))
 _VQA = AnswerFormat(("array",), ("question_id",), ("answer",))
 _CAPTIONS = AnswerFormat(
@@ -193,18 +194,18 @@ BENCHMARKS: dict[str, Benchmark] = {
         nltk=True,
     ),
     **{
-        f"pope-{source}": Benchmark("pope", partial(pope.items, source=source), _LINES, images)
+        f"pope-{source}": Benchmark("pope", partial(pope.items, source=source), _POPE, images)
         for source, images in (("coco", _COCO), ("aokvqa", _COCO), ("gqa", "gqa-images"))
     },
     **{
         f"pope-{source}-{setting}": Benchmark(
-            "pope", partial(pope.items, source=source, settings=(setting,)), _LINES, images
+            "pope", partial(pope.items, source=source, settings=(setting,)), _POPE, images
         )
         for source, images in (("coco", _COCO), ("aokvqa", _COCO), ("gqa", "gqa-images"))
         for setting in SETTINGS
     },
     "pope-coco-random-2910": Benchmark(
-        "pope-2910", partial(pope.items, settings=("random-2910",)), _LINES, _COCO
+        "pope-2910", partial(pope.items, settings=("random-2910",)), _POPE, _COCO
     ),
     "textvqa": Benchmark(
         "textvqa",
