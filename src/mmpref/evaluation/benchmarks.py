@@ -72,14 +72,15 @@ def read_answered(
 def used_files(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     """Return the sums of a benchmark's files in a folder, and whether they are the pinned ones.
 
-    Files that are not are said to standard error: the scores are about another version.
+    Files that are not, or of which no sum is known, are named on standard error.
     """
     found = downloads.verify(folder, benchmark.data)
     for path, file in found.items():
         if not file["pinned"]:
             say(
-                f"note: {folder / path} is not the pinned file of {benchmark.data} (sha256 "
-                f"{file['sha256']}): these scores are not comparable with others"
+                f"note: {folder / path} is not the pinned file of {benchmark.data}, or no sum of "
+                f"it is known (sha256 {file['sha256']}): make sure of its version before you "
+                "compare scores"
             )
     return found
 
