@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmpref.evaluation.answers import read_answers
-from mmpref.evaluation.benchmarks import BENCHMARKS
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.scores import score, write_scores
-from mmpref.evaluation.text import tagged, tokens
+from mmpref.benchmarks.registry import BENCHMARKS
+from mmpref.language.words import tagged, tokens
+from mmpref.records.items import Item
+from mmpref.scoring.answers import read_answers
+from mmpref.scoring.resources import Resources
+from mmpref.scoring.verdicts import score, write_scores
 
 CAPTIONS = 20_000
 

@@ -12,9 +12,9 @@ import time
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
+from mmpref.logprobs.forward import Example, log_probabilities
 from mmpref.models import Prompt, VisionLanguageModel
 from mmpref.objectives import DPO
-from mmpref.training.forward import Example, log_probabilities
 
 IMAGE_TOKENS, PROMPT, ANSWERS, PAIRS, REPETITIONS = 576, 60, (200, 170), 2, 5
 

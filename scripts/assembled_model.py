@@ -4,7 +4,7 @@ import argparse
 
 from mmpref.cli import run
 from mmpref.models.assemble import assemble
-from mmpref.study import AssembledModel
+from mmpref.study.models import AssembledModel
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ import json
 
 from mmpref.cli import run
 from mmpref.files import replacing
-from mmpref.preferences import read_pairs, write_valid_pairs
 from mmpref.progress import say
+from mmpref.records.pairs import read_pairs, write_valid_pairs
 from mmpref.sampling.bdhs import candidates
 from mmpref.sampling.shards import merge
 from mmpref.sampling.statistics import statistics

@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from mmpref.cli import run
+from mmpref.language.similarity import load_similarity
 from mmpref.models import VisionLanguageModel
-from mmpref.preferences import read_pairs, write_pairs
+from mmpref.records.pairs import read_pairs, write_pairs
 from mmpref.sampling.bdhs import sample_shard
-from mmpref.sampling.similarity import load_similarity
-from mmpref.study import Bdhs
+from mmpref.study.preferences import Bdhs
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 import argparse
 
 from mmpref.cli import run
-from mmpref.evaluation.items import Item, write_items
-from mmpref.preferences import read_pairs
+from mmpref.records.items import Item, write_items
+from mmpref.records.pairs import read_pairs
 
 
 def main() -> None:

@@ -5,14 +5,14 @@ import json
 from pathlib import Path
 
 from mmpref.cli import run
-from mmpref.evaluation import judge
-from mmpref.evaluation.answers import read_answers
-from mmpref.evaluation.items import read_items
-from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.scores import judge_calls
 from mmpref.files import replacing
 from mmpref.progress import say
-from mmpref.study import Judge
+from mmpref.records.items import read_items
+from mmpref.scoring import judge
+from mmpref.scoring.answers import read_answers
+from mmpref.scoring.resources import Resources
+from mmpref.scoring.verdicts import judge_calls
+from mmpref.study.benchmarks import Judge
 
 
 def main() -> None:

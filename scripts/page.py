@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from mmpref.cli import run
-from mmpref.evaluation.items import read_items
-from mmpref.preferences import read_pairs
+from mmpref.records.items import read_items
+from mmpref.records.pairs import read_pairs
 from mmpref.reporting.figures import palette
 from mmpref.reporting.page import Figures, Sampled, write_page
 from mmpref.reporting.tables import Tables, read_results, read_table, score_file

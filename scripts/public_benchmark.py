@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from mmpref.benchmarks.registry import prepare
 from mmpref.cli import run
-from mmpref.evaluation.benchmarks import prepare
-from mmpref.evaluation.items import write_items
+from mmpref.records.items import write_items
 
 
 def main() -> None:

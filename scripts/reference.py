@@ -2,10 +2,11 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from mmpref import cli
-from mmpref.study import DEGRADED_IMAGES
-from mmpref.training.reference import Degradation, compute
+from mmpref.logprobs.reference import Degradation, compute
+from mmpref.study.parts import DegradedImage
 
 
 def main() -> None:
@@ -16,7 +17,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="Parquet file to write")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
     parser.add_argument("--batch-size", type=int, default=16, help="pairs at a time")
-    parser.add_argument("--degraded-image", choices=DEGRADED_IMAGES)
+    parser.add_argument("--degraded-image", choices=get_args(DegradedImage))
     parser.add_argument("--seed", type=int, help="the study's seed, with --degraded-image")
     parser.add_argument("--epochs", type=int, help="how many, with --degraded-image")
     arguments = parser.parse_args()

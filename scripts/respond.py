@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from mmpref.cli import run
-from mmpref.evaluation.generate import write_responses
-from mmpref.evaluation.items import read_items
-from mmpref.training.policy import load_policy
+from mmpref.models.adapter import load_policy
+from mmpref.records.items import read_items
+from mmpref.sampling.responses import write_responses
 
 
 def main() -> None:

@@ -14,17 +14,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from pydantic import ValidationError
 
+from mmpref.benchmarks.amber.score import SIMILARITIES
+from mmpref.benchmarks.registry import BENCHMARKS, read_answered, used_files, with_images
 from mmpref.cli import run
 from mmpref.errors import InputError
-from mmpref.evaluation import judge
-from mmpref.evaluation.answers import read_answers
-from mmpref.evaluation.benchmarks import BENCHMARKS, read_answered, used_files, with_images
-from mmpref.evaluation.items import read_items
-from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.scorers.amber import SIMILARITIES
-from mmpref.evaluation.scores import judge_calls, score, summary, write_scores
 from mmpref.progress import say
-from mmpref.study import JUDGED, Judge
+from mmpref.records.items import read_items
+from mmpref.scoring import judge
+from mmpref.scoring.answers import read_answers
+from mmpref.scoring.resources import Resources
+from mmpref.scoring.verdicts import judge_calls, score, summary, write_scores
+from mmpref.study.benchmarks import JUDGED, Judge
 
 
 def main() -> None:

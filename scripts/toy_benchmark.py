@@ -5,8 +5,8 @@ import argparse
 from pydantic import TypeAdapter
 
 from mmpref.cli import run
-from mmpref.evaluation.items import write_items
-from mmpref.study import ToyCaptions, ToyYesno
+from mmpref.records.items import write_items
+from mmpref.study.benchmarks import ToyCaptions, ToyYesno
 from mmpref.toyworld.benchmark import caption_items, yesno_items
 
 

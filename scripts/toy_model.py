@@ -5,7 +5,7 @@ import argparse
 import torch
 
 from mmpref.cli import run
-from mmpref.study import ToyModel
+from mmpref.study.models import ToyModel
 from mmpref.toyworld.pretrain import pretrain
 
 

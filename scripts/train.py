@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from mmpref import cli
-from mmpref.study import Run
+from mmpref.study.runs import Run
 from mmpref.training.processes import leave
 from mmpref.training.trainer import Files, train
 

@@ -1,72 +1,148 @@
 """What a script's result depends on in this package.
 
 Snakemake does not see through imports: it would not rerun training after the trainer was edited.
-Rules therefore take `digest(script)` as a parameter. It changes with the code of the script and of
-the modules it imports, directly or not, and with nothing else: not with comments, docstrings or
-layout, and not with other modules.
+Rules therefore take `digest(files)` as a parameter. It changes with the code of these files and of
+the modules they import, directly or not, and with nothing else: neither with what is only for
+people (comments, docstrings, layout, type hints, error messages, progress, help texts) nor with
+other modules.
 """
 
 import ast
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = "mmpref"
-# The study's values are parameters of the rules already; the classes that check them must not
-# count, or a new option of the report would train everything anew.
-LEFT_OUT = {"mmpref.study"}
+
+_FILE_NAME = re.compile(r"[\w-]+(\.\w+)+")
+
+LEFT_OUT = ("mmpref.study", "mmpref.cli", "mmpref.errors", "mmpref.progress")
+"""Modules that change no result.
+
+The study's values are parameters of the rules already; if the classes that check them counted, a
+new option of the report would train everything anew.
+"""
+
+SPEECH = ("say", "track")
+"""Functions whose texts are for people."""
+
+HELP = ("description", "help")
+"""Arguments that hold texts for people."""
 
 
-def digest(script: str | Path, source: str | Path) -> str:
-    """Return a short digest of the code of `script` and of what it imports from `source`.
+def digest(files: Iterable[str | Path], source: str | Path) -> str:
+    """Return a short digest of the code of `files` and of what they import from `source`.
 
-    `source` is the folder that holds the package. Files that are no code (templates, word lists)
-    count when they lie beside an imported module.
+    `source` is the folder that holds the package. A file that is no code (a template, a prompt)
+    counts when it lies beside a module that names it in a string.
     """
     root = Path(source).resolve()
-    pending, seen = [Path(script).resolve()], set()
+    pending, seen = [Path(file).resolve() for file in files], set()
     while pending:
         file = pending.pop()
         if file not in seen:
             seen.add(file)
-            pending.extend(_imported(file, root))
-    folders = {file.parent for file in seen if root in file.parents}
-    data = {
-        path
-        for folder in folders
-        for path in folder.iterdir()
-        if path.is_file() and path.suffix != ".py"
-    }
+            pending.extend(_module(file, root).imports)
     content = hashlib.sha256()
     for file in sorted(seen):
-        content.update(_code(file))
-    for file in sorted(data):
-        content.update(file.read_bytes())
+        content.update(_module(file, root).code)
+    for data in sorted({data for file in seen for data in _module(file, root).data}):
+        content.update(data.read_bytes())
     return content.hexdigest()[:12]
 
 
-@cache
-def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"), str(file))
+@dataclass(frozen=True)
+class _Module:
+    """What a module computes, the modules it imports and the files it names."""
+
+    code: bytes
+    imports: frozenset[Path]
+    data: frozenset[Path]
 
 
 @cache
-def _code(file: Path) -> bytes:
-    """Return a module's code, less docstrings, in a form that layout does not change."""
-    tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            value = body[0].value
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                del body[0]
-    return ast.dump(tree).encode()
+def _module(file: Path, root: Path) -> _Module:
+    tree = _Computation().visit(ast.parse(file.read_text(encoding="utf-8"), str(file)))
+    nodes = list(ast.walk(tree))
+    return _Module(
+        ast.dump(tree).encode(), frozenset(_imports(nodes, root)), frozenset(_data(nodes, file))
+    )
 
 
-def _imported(file: Path, root: Path) -> Iterator[Path]:
+class _Computation(ast.NodeTransformer):
+    """Takes out of a module what does not change its results."""
+
+    def generic_visit(self, node: ast.AST) -> Any:
+        if isinstance(getattr(node, "returns", None), ast.expr):
+            node.returns = None  # type: ignore[attr-defined]
+        return super().generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> Any:
+        # A docstring, of a module, a function or a constant.
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            return ast.Pass()
+        if _called(node.value) == "say":
+            return ast.Pass()
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> Any:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
+        # A field of a class keeps its name and default.
+        node.annotation = ast.Constant(value=None)
+        return self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> Any:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return ast.Pass()
+        return self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> Any:
+        return _without_texts(self.generic_visit(node))
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        node.keywords = [keyword for keyword in node.keywords if keyword.arg not in HELP]
+        self.generic_visit(node)
+        if _called(node) in SPEECH:
+            node.args = [_without_texts(argument) for argument in node.args]
+        return node
+
+
+def _called(node: ast.AST) -> str | None:
+    function = node.func if isinstance(node, ast.Call) else None
+    return function.id if isinstance(function, ast.Name) else None
+
+
+def _without_texts(node: ast.AST) -> Any:
+    class Texts(ast.NodeTransformer):
+        def visit_JoinedStr(self, text: ast.JoinedStr) -> Any:
+            return ast.Constant(value="")
+
+        def visit_Constant(self, constant: ast.Constant) -> Any:
+            return ast.Constant(value="") if isinstance(constant.value, str) else constant
+
+    return Texts().visit(node)
+
+
+def _data(nodes: Iterable[ast.AST], file: Path) -> Iterator[Path]:
+    """Yield the files beside a module that it names."""
+    for node in nodes:
+        name = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(name, str) and _FILE_NAME.fullmatch(name):
+            path = file.with_name(name)
+            if path.is_file():
+                yield path
+
+
+def _imports(nodes: Iterable[ast.AST], root: Path) -> Iterator[Path]:
     """Yield the files of the package that a module imports."""
-    for node in ast.walk(_tree(file)):
+    for node in nodes:
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -74,7 +150,7 @@ def _imported(file: Path, root: Path) -> Iterator[Path]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
             parts = name.split(".")
-            if parts[0] != PACKAGE or LEFT_OUT & {name, ".".join(parts[:-1])}:
+            if parts[0] != PACKAGE or any(f"{name}.".startswith(f"{out}.") for out in LEFT_OUT):
                 continue
             # Importing a module runs the __init__ of every package above it.
             for length in range(1, len(parts) + 1):

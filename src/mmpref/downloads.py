@@ -23,7 +23,7 @@ from mmpref.errors import InputError
 from mmpref.files import remove, replacing, sha256
 from mmpref.fingerprint import fingerprint
 from mmpref.progress import say, track
-from mmpref.study import Count, Part
+from mmpref.study.parts import Count, Part
 
 CONFIG = Path(__file__).parents[2] / "config" / "downloads.yaml"
 MIRROR = "MMPREF_DOWNLOADS"

@@ -11,9 +11,11 @@ from peft import LoraConfig
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl import DPOConfig, DPOTrainer
 
+from mmpref.logprobs.forward import Example, log_probabilities
 from mmpref.models import VisionLanguageModel
-from mmpref.preferences import Candidate, Pair, open_image, read_pairs, write_valid_pairs
-from mmpref.training.forward import Example, log_probabilities
+from mmpref.records.images import open_image
+from mmpref.records.pairs import read_pairs, write_valid_pairs
+from mmpref.records.rows import Candidate, Pair
 
 
 @pytest.fixture

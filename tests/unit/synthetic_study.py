@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mmpref.evaluation.items import Item, write_items
-from mmpref.evaluation.scores import score, write_scores
-from mmpref.preferences import Pair, write_pairs
+from mmpref.records.items import Item, write_items
+from mmpref.records.pairs import write_pairs
+from mmpref.records.rows import Pair
 from mmpref.reporting.tables import ScoreFile
+from mmpref.scoring.verdicts import score, write_scores
 
 COLOURS = {
     "red apple": "#d23",

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from verdicts import values
 
+from mmpref.benchmarks.amber import score as amber
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.scorers import amber
-from mmpref.evaluation.text import lemma, tagged, tokens
+from mmpref.language.words import lemma, tagged, tokens
+from mmpref.records.items import Item
+from mmpref.scoring.resources import Resources
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 AMBER = SHARED / "benchmarks" / "amber"

@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 
+from mmpref.benchmarks.registry import BENCHMARKS
 from mmpref.errors import InputError
-from mmpref.evaluation.answers import AnswerFormat, read_answers
-from mmpref.evaluation.benchmarks import BENCHMARKS
-from mmpref.evaluation.items import Item
+from mmpref.records.items import Item
+from mmpref.scoring.answers import AnswerFormat, read_answers
 
 LINES = AnswerFormat(("lines",), ("question_id",), ("answer", "text"), questions=True)
 ARRAY = AnswerFormat(("array",), ("questionId",), ("prediction",))

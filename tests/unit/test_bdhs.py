@@ -11,18 +11,19 @@ import torch
 from pydantic import ValidationError
 
 from mmpref.errors import InputError
-from mmpref.images import open_image
-from mmpref.preferences import Pair, Quarantined, read_pairs, validate, write_pairs
+from mmpref.language.similarity import exact
 from mmpref.randomness import generator
+from mmpref.records.images import open_image
+from mmpref.records.pairs import read_pairs, validate, write_pairs
+from mmpref.records.rows import Pair, Quarantined
 from mmpref.sampling import bdhs
 from mmpref.sampling.bdhs import candidates, sample_shard
 from mmpref.sampling.decoding import Sampler
 from mmpref.sampling.masking import visible_tokens
 from mmpref.sampling.shards import merge
-from mmpref.sampling.similarity import exact
 from mmpref.sampling.splitting import sentence_spans
 from mmpref.sampling.statistics import statistics
-from mmpref.study import Bdhs
+from mmpref.study.preferences import Bdhs
 
 CHOSEN = [
     "A red cup stands on the table. In addition, there are two spoons.",
@@ -294,9 +295,9 @@ def test_a_killed_process_leaves_a_journal_to_go_on_with(saved_llava, llava, pai
 import os, signal
 from pathlib import Path
 from mmpref.models import VisionLanguageModel
-from mmpref.preferences import read_pairs
+from mmpref.records.pairs import read_pairs
 from mmpref.sampling.bdhs import sample_shard
-from mmpref.study import Bdhs
+from mmpref.study.preferences import Bdhs
 calls = []
 def similarity(texts, others):
     calls.append(texts)

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from verdicts import values
 
+from mmpref.benchmarks.chair import score as chair
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.scorers import chair
-from mmpref.evaluation.text import singular
+from mmpref.language.words import singular
+from mmpref.records.items import Item
+from mmpref.scoring.resources import Resources
 
 BENCHMARKS = Path(__file__).parents[2].parent / "shared" / "benchmarks"
 DATA = BENCHMARKS / "chair"

@@ -5,16 +5,16 @@ import pytest
 from PIL import Image
 
 from mmpref.errors import InputError
-from mmpref.images import open_image
-from mmpref.preferences import Pair
-from mmpref.study import DegradedImage
-from mmpref.training.degradation import (
+from mmpref.logprobs.degradation import (
     CLIP_MEAN,
     CLIP_STD,
     degrade,
     degraded_images,
     signal_scale,
 )
+from mmpref.records.images import open_image
+from mmpref.records.rows import Pair
+from mmpref.study.parts import DegradedImage
 
 KINDS = DegradedImage.__args__
 

@@ -3,20 +3,20 @@ from pathlib import Path
 
 import pytest
 
-from mmpref.digest import _code, _tree, digest
+from mmpref.digest import _module, digest
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     files = {
-        "script.py": "from mmpref.a import thing\nfrom mmpref.study import Run\nprint(thing)\n",
+        "script.py": "from mmpref.a import thing\nfrom mmpref.study.runs import Run\nprint(thing)\n",
         "src/mmpref/__init__.py": "",
         "src/mmpref/a.py": "import mmpref.deep.b\nthing = 1\n",
         "src/mmpref/deep/__init__.py": "",
-        "src/mmpref/deep/b.py": '"""Doc."""\n\n\ndef f():\n    """Doc."""\n    return 2\n',
+        "src/mmpref/deep/b.py": '"""Doc."""\n\n\ndef f():\n    """Doc."""\n    return "words.txt"\n',
         "src/mmpref/deep/words.txt": "cup",
         "src/mmpref/other.py": "x = 1\n",
-        "src/mmpref/study.py": "class Run: pass\n",
+        "src/mmpref/study/runs.py": "class Run: pass\n",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -25,9 +25,8 @@ def tree(tmp_path: Path) -> Path:
 
 
 def digest_of(tree):
-    _tree.cache_clear()
-    _code.cache_clear()
-    return digest(tree / "script.py", tree / "src")
+    _module.cache_clear()
+    return digest([tree / "script.py"], tree / "src")
 
 
 @pytest.mark.parametrize(
@@ -50,9 +49,9 @@ def test_code_that_is_used_changes_it(tree, file, text):
     ("file", "text"),
     [
         ("src/mmpref/other.py", "x = 2\n"),
-        ("src/mmpref/study.py", "class Run:\n    option = 1\n"),
+        ("src/mmpref/study/runs.py", "class Run:\n    option = 1\n"),
         ("src/mmpref/a.py", "# why\nimport mmpref.deep.b\n\nthing = 1\n"),
-        ("src/mmpref/deep/b.py", 'def f():\n    """Other words."""\n    return 2\n'),
+        ("src/mmpref/deep/b.py", 'def f():\n    """Other words."""\n    return "words.txt"\n'),
     ],
 )
 def test_other_modules_comments_and_docstrings_do_not(tree, file, text):
@@ -64,7 +63,7 @@ def test_other_modules_comments_and_docstrings_do_not(tree, file, text):
 def test_an_edited_prompt_of_the_judge_changes_it(tmp_path):
     root = Path(__file__).parents[2]
     shutil.copytree(root / "src", tmp_path / "src")
-    (prompt,) = (tmp_path / "src").rglob("mmhal.txt")
-    before = digest(root / "scripts" / "judge.py", tmp_path / "src")
-    prompt.write_text("Rate this.")
-    assert digest(root / "scripts" / "judge.py", tmp_path / "src") != before
+    folder = tmp_path / "src" / "mmpref" / "benchmarks" / "mmhal"
+    before = digest([folder / "score.py"], tmp_path / "src")
+    (folder / "judge.txt").write_text("Rate this.")
+    assert digest([folder / "score.py"], tmp_path / "src") != before

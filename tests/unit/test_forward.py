@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from mmpref.errors import InputError
+from mmpref.logprobs.forward import Example, log_probabilities
 from mmpref.models import VisionLanguageModel
 from mmpref.objectives import DPO, MDPO
-from mmpref.training.forward import Example, log_probabilities
 
 VIEWS = ("chosen", "rejected", "chosen_degraded_image")
 SIZES = [(24, 18), (12, 40), (33, 16)]

@@ -3,8 +3,8 @@ import json
 
 import torch
 
-from mmpref.evaluation.generate import answer, write_responses
-from mmpref.evaluation.items import Item
+from mmpref.records.items import Item
+from mmpref.sampling.responses import answer, write_responses
 
 
 def png(image):

@@ -4,10 +4,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mmpref.benchmarks.gqa import score as gqa
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.scorers import gqa
+from mmpref.records.items import Item
+from mmpref.scoring.resources import Resources
 
 
 def question(answer: str, structural: str = "query") -> Item:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mmpref.errors import InputError
-from mmpref.images import MAX_SIDE, open_image, read_image_file, storable_image
+from mmpref.records.images import MAX_SIDE, open_image, read_image_file, storable_image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item, read_items, write_items
+from mmpref.records.items import Item, read_items, write_items
 
 CAPTION = {
     "kind": "caption",

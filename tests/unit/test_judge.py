@@ -27,7 +27,7 @@ from judge_server import (
 from PIL import Image
 
 from mmpref.errors import InputError
-from mmpref.evaluation.judge import (
+from mmpref.scoring.judge import (
     Call,
     JudgeSettings,
     Plan,
@@ -254,7 +254,7 @@ def test_a_store_with_half_a_line_loses_that_line_only(tmp_path):
 WORKER = """
 import signal, sys
 from pathlib import Path
-from mmpref.evaluation.judge import Call, JudgeSettings, ask
+from mmpref.scoring.judge import Call, JudgeSettings, ask
 signal.signal(signal.SIGINT, signal.default_int_handler)
 calls = [
     Call(f"i{n}", 0, ({"role": "user", "content": f"question {n}"},), 8) for n in range(8)

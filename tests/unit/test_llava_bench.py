@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from verdicts import values
 
+from mmpref.benchmarks.llava_bench import score as llava_bench
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.judge import Reply
-from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.scorers import llava_bench
+from mmpref.records.items import Item
+from mmpref.scoring.judge import Reply
+from mmpref.scoring.resources import Resources
 
 DATA = Path(__file__).parents[2].parent / "shared" / "benchmarks" / "llava_bench"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared is not there")

@@ -13,7 +13,8 @@ from PIL import Image
 
 from mmpref.datasets.local import read_local
 from mmpref.errors import InputError
-from mmpref.preferences import Candidate, Pair, Quarantined, read_pairs, validate, write_valid_pairs
+from mmpref.records.pairs import read_pairs, validate, write_valid_pairs
+from mmpref.records.rows import Candidate, Pair, Quarantined
 
 ROW = {"id": "a", "image": "cat.png", "prompt": "What?", "chosen": "A cat.", "rejected": "A dog."}
 

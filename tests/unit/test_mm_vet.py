@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from verdicts import values
 
+from mmpref.benchmarks.mm_vet import score as mm_vet
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.judge import Reply
-from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.scorers import mm_vet
+from mmpref.records.items import Item
+from mmpref.scoring.judge import Reply
+from mmpref.scoring.resources import Resources
 
 # The file is not in ../shared; this has its form.
 DATA = {

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from verdicts import values
 
+from mmpref.benchmarks.mmhal import score as mmhal
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.judge import Reply
-from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.scorers import mmhal
+from mmpref.records.items import Item
+from mmpref.scoring.judge import Reply
+from mmpref.scoring.resources import Resources
 
 DATA = Path(__file__).parents[2].parent / "shared" / "benchmarks" / "mmhal"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared is not there")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from verdicts import values
 
+from mmpref.benchmarks.object_halbench import score as object_halbench
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.judge import Reply
-from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.scorers import object_halbench
+from mmpref.records.items import Item
+from mmpref.scoring.judge import Reply
+from mmpref.scoring.resources import Resources
 
 BENCHMARKS = Path(__file__).parents[2].parent / "shared" / "benchmarks"
 SYNONYMS = BENCHMARKS / "objhal" / "synonyms_refine.txt"

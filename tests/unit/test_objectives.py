@@ -1,26 +1,30 @@
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 
+from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs, View
 from mmpref.objectives import DPO, MDPO
 
+DEGRADED = View("chosen", "crop_0_20")
 POLICY = {
-    "chosen": [-10.0, -7.0],
-    "rejected": [-12.0, -6.0],
-    "chosen_degraded_image": [-11.0, -9.0],
+    CHOSEN: [-10.0, -7.0],
+    REJECTED: [-12.0, -6.0],
+    DEGRADED: [-11.0, -9.0],
 }
 REFERENCE = {
-    "chosen": [-11.0, -6.5],
-    "rejected": [-11.5, -8.0],
-    "chosen_degraded_image": [-10.5, -9.5],
+    CHOSEN: [-11.0, -6.5],
+    REJECTED: [-11.5, -8.0],
+    DEGRADED: [-10.5, -9.5],
 }
 # With beta 0.5 the rewards are: chosen 0.5, -0.25; rejected -0.25, 1.0; degraded -0.25, 0.25.
 
 
 def tensors(table, **options):
-    return {view: torch.tensor(values, **options) for view, values in table.items()}
+    return {
+        view: LogProbs(torch.tensor(values, **options), torch.tensor([3, 4]))
+        for view, values in table.items()
+    }
 
 
 def softplus(x):
@@ -73,26 +77,30 @@ def test_losses_by_hand(objective, expected):
 
 def test_rewards_by_hand():
     rewards = MDPO(beta=0.5)(tensors(POLICY), tensors(REFERENCE)).rewards
-    assert rewards["chosen"].tolist() == pytest.approx([0.5, -0.25])
-    assert rewards["rejected"].tolist() == pytest.approx([-0.25, 1.0])
-    assert rewards["chosen_degraded_image"].tolist() == pytest.approx([-0.25, 0.25])
+    assert rewards[CHOSEN].tolist() == pytest.approx([0.5, -0.25])
+    assert rewards[REJECTED].tolist() == pytest.approx([-0.25, 1.0])
+    assert rewards[DEGRADED].tolist() == pytest.approx([-0.25, 0.25])
 
 
 @pytest.mark.parametrize(("objective", "expected"), SWITCHES)
 def test_gradients_equal_finite_differences(objective, expected):
     reference = tensors(REFERENCE, dtype=torch.float64)
     inputs = tensors(POLICY, dtype=torch.float64, requires_grad=True)
-    used = [inputs[view] for view in objective.views]
+    used = [inputs[view].sum for view in objective.views]
 
     def loss(*values):
-        return objective(dict(zip(objective.views, values, strict=True)), reference).losses
+        policy = {
+            view: LogProbs(value, inputs[view].tokens)
+            for view, value in zip(objective.views, values, strict=True)
+        }
+        return objective(policy, reference).losses
 
     assert torch.autograd.gradcheck(loss, used)
 
 
 def test_an_objective_asks_only_for_the_views_it_uses():
-    assert MDPO(conditional=False).views == DPO().views == ("chosen", "rejected")
-    assert "chosen_degraded_image" in MDPO(conditional=False, anchor_degraded_image=True).views
+    assert MDPO(conditional=False).views == DPO().views == (CHOSEN, REJECTED)
+    assert DEGRADED in MDPO(conditional=False, anchor_degraded_image=True).views
 
 
 def test_without_both_terms_mdpo_is_dpo():
@@ -103,8 +111,7 @@ def test_without_both_terms_mdpo_is_dpo():
 
 @pytest.mark.parametrize("objective", [DPO(), MDPO()])
 def test_large_margins_stay_finite(objective):
-    policy = {view: torch.tensor([-1e4, 1e4]) for view in POLICY}
-    reference = {view: torch.zeros(2) for view in POLICY}
-    reference["rejected"] = torch.tensor([1e4, -1e4])
-    outcome = replace(objective, beta=1.0)(policy, reference)
+    policy = tensors(dict.fromkeys(POLICY, [-1e4, 1e4]))
+    reference = tensors({**dict.fromkeys(POLICY, [0.0, 0.0]), REJECTED: [1e4, -1e4]})
+    outcome = objective.model_copy(update={"beta": 1.0})(policy, reference)
     assert torch.isfinite(outcome.losses).all()

@@ -12,7 +12,8 @@ from mmpref.datasets import photos
 from mmpref.datasets.local import read_local
 from mmpref.datasets.photos import write_photos
 from mmpref.errors import InputError
-from mmpref.preferences import open_image, read_pairs, write_valid_pairs
+from mmpref.records.images import open_image
+from mmpref.records.pairs import read_pairs, write_valid_pairs
 
 PAIRS = Path(__file__).parents[2] / "config/photos/pairs.jsonl"
 ROWS = [json.loads(line) for line in PAIRS.read_text().splitlines()]

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import verdicts
 
+from mmpref.benchmarks.pope import score as pope
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.scorers import pope
+from mmpref.records.items import Item
+from mmpref.scoring.resources import Resources
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "benchmarks" / "pope"
 

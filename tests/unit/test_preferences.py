@@ -16,18 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmpref import preferences
 from mmpref.errors import InputError
-from mmpref.preferences import (
-    SCHEMA,
-    Candidate,
-    Pair,
-    Quarantined,
-    read_pairs,
-    validate,
-    write_pairs,
-    write_valid_pairs,
-)
+from mmpref.records import pairs as preferences
+from mmpref.records.pairs import SCHEMA, read_pairs, validate, write_pairs, write_valid_pairs
+from mmpref.records.rows import Candidate, Pair, Quarantined
 
 
 def png(colour: str = "red") -> bytes:
@@ -391,7 +383,8 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 FULL_DISK = """
 import resource, sys
-from mmpref.preferences import Pair, write_pairs
+from mmpref.records.pairs import write_pairs
+from mmpref.records.rows import Pair
 write_pairs(sys.argv[1], [])
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 noise = __import__("random").Random(0).randbytes(1_000_000)

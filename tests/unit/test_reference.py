@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from mmpref.errors import InputError
-from mmpref.preferences import Pair, open_image, write_pairs
-from mmpref.training import reference
-from mmpref.training.degradation import degraded_images
-from mmpref.training.encoding import encode
-from mmpref.training.forward import log_probabilities
-from mmpref.training.reference import Degradation, compute, origin, read_reference
+from mmpref.logprobs import reference
+from mmpref.logprobs.degradation import degraded_images
+from mmpref.logprobs.encoding import encode
+from mmpref.logprobs.forward import log_probabilities
+from mmpref.logprobs.reference import Degradation, compute, origin, read_reference
+from mmpref.records.images import open_image
+from mmpref.records.pairs import write_pairs
+from mmpref.records.rows import Pair
 
 CROPS = Degradation("crop_0_20", seed=3, epochs=2)
 

@@ -12,12 +12,12 @@ from PIL import Image
 from synthetic_study import NASTY, SyntheticStudy, open_items, write_study
 
 from mmpref.errors import InputError
-from mmpref.evaluation.items import read_items
-from mmpref.evaluation.scores import score
-from mmpref.preferences import read_pairs
+from mmpref.records.items import read_items
+from mmpref.records.pairs import read_pairs
 from mmpref.reporting import figures
 from mmpref.reporting.page import Figures, Sampled, write_page
 from mmpref.reporting.tables import Tables, read_results, summarise
+from mmpref.scoring.verdicts import score
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 

@@ -8,8 +8,7 @@ import pytest
 from synthetic_study import SEEDS, sampling_statistics, write_study
 
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.scores import Scores, score
+from mmpref.records.items import Item
 from mmpref.reporting import figures
 from mmpref.reporting.tables import (
     DIFFERENCE_COLUMNS,
@@ -22,6 +21,7 @@ from mmpref.reporting.tables import (
     score_file,
     summarise,
 )
+from mmpref.scoring.verdicts import Scores, score
 
 COLOURS = {"base": "#7a7a7a", "dpo": "#0072b2", "mdpo": "#d55e00"}
 

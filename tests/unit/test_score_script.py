@@ -16,10 +16,10 @@ import pytest
 from judge_server import CUT, HTML, MODEL, JudgeServer, text
 from PIL import Image
 
+from mmpref.benchmarks.registry import BENCHMARKS
 from mmpref.cli import run
 from mmpref.downloads import load
-from mmpref.evaluation.benchmarks import BENCHMARKS
-from mmpref.study import BenchmarkName
+from mmpref.study.benchmarks import BenchmarkName
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "benchmarks"

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmpref.benchmarks.yesno.score import parse
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.scorers.captions import find_mentions
-from mmpref.evaluation.scorers.yesno import parse
-from mmpref.evaluation.scores import read_scores, score, write_scores
+from mmpref.language.mentions import find_mentions
+from mmpref.records.items import Item
+from mmpref.scoring.verdicts import read_scores, score, write_scores
 
 VOCABULARY = ("dining table", "table", "glass", "wine glass", "dog", "hot dog", "knife", "person",
               "cherry", "bus", "cup", "potato", "sheep")  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from mmpref.errors import InputError
-from mmpref.sampling.similarity import (
+from mmpref.language.similarity import (
     MINILM_PACKAGE,
     exact,
     load_similarity,

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmpref import study_reference
+from mmpref.study import documentation
 from mmpref.errors import InputError
-from mmpref.study import load, parse
+from mmpref.study.study import load, parse
 
 CONFIG = Path(__file__).parents[2] / "config"
 STUDY = {
@@ -111,9 +111,9 @@ def test_shipped_studies_are_valid(file):
 
 
 def test_schema_and_tables_are_those_of_the_classes():
-    message = "run `python -m mmpref.study_reference`"
-    assert (CONFIG / "schema.json").read_text() == study_reference.schema(), message
-    assert (CONFIG / "README.md").read_text().endswith(study_reference.tables()), message
+    message = "run `python -m mmpref.study.documentation`"
+    assert (CONFIG / "schema.json").read_text() == documentation.schema(), message
+    assert (CONFIG / "README.md").read_text().endswith(documentation.tables()), message
 
 
 def test_schema_accepts_the_demo():
@@ -121,4 +121,4 @@ def test_schema_accepts_the_demo():
     import json
 
     demo = yaml.safe_load((CONFIG / "config.yaml").read_text())
-    jsonschema.validate(demo, json.loads(study_reference.schema()))
+    jsonschema.validate(demo, json.loads(documentation.schema()))

@@ -19,17 +19,20 @@ from safetensors.torch import load_file
 from training_jobs import files_of, run_of
 
 from mmpref.errors import InputError
+from mmpref.logprobs.encoding import encode
+from mmpref.logprobs.forward import log_probabilities
+from mmpref.logprobs.reference import Degradation, compute, origin, read_reference
 from mmpref.models import VisionLanguageModel
+from mmpref.models.adapter import load_policy, with_adapter
 from mmpref.objectives import DPO, MDPO
-from mmpref.preferences import Pair, open_image, read_pairs, write_pairs
-from mmpref.study import DPOObjective, MDPOObjective, Training
+from mmpref.records.images import open_image
+from mmpref.records.pairs import read_pairs, write_pairs
+from mmpref.records.rows import Pair
+from mmpref.study.runs import Training
 from mmpref.training.checkpoints import MOMENTS, Checkpoint, Checkpoints
 from mmpref.training.data import Order, PairDataset
-from mmpref.training.encoding import encode
-from mmpref.training.forward import log_probabilities
 from mmpref.training.metrics import MetricsLog
-from mmpref.training.policy import load_policy, with_adapter
-from mmpref.training.reference import Degradation, compute, origin, read_reference
+from mmpref.training.policy import Policy
 from mmpref.training.trainer import objective_of
 
 SCRIPT = Path(__file__).parent / "training_jobs.py"
@@ -142,7 +145,7 @@ def expected(study):
         run = run_of(objective, **training)
         settings = run.training
         vlm = VisionLanguageModel.load(study / "model")
-        policy = with_adapter(vlm, settings, seed=5)
+        policy = Policy(vlm, with_adapter(vlm, settings, seed=5))
         files = files_of(study, run)
         pairs = read_pairs(files.pairs)
         facts = origin(files.pairs, files.model, "float32")
@@ -343,7 +346,7 @@ def test_the_adapter_loads_with_peft(study, alone, expected):
 
 
 def test_only_the_language_model_gets_lora(vlm):
-    policy = with_adapter(vlm, Training(lora_rank=2), seed=0)
+    policy = Policy(vlm, with_adapter(vlm, Training(lora_rank=2), seed=0))
     adapted = {name.split(".lora_")[0] for name in policy.trained()}
     blocks = vlm.model.config.text_config.num_hidden_layers
     assert len(adapted) == 7 * blocks
@@ -352,7 +355,7 @@ def test_only_the_language_model_gets_lora(vlm):
 
 def test_a_projector_is_trained_whole(vlm):
     training = Training(lora_rank=2, projector_learning_rate=0.1)
-    trained = with_adapter(vlm, training, seed=0).trained()
+    trained = Policy(vlm, with_adapter(vlm, training, seed=0)).trained()
     assert {name.split(".")[-2] for name in trained if ".modules_to_save." in name} == {
         "linear_1",
         "linear_2",
@@ -361,7 +364,8 @@ def test_a_projector_is_trained_whole(vlm):
 
 def test_the_start_belongs_to_the_seed(make_vlm):
     starts = [
-        with_adapter(make_vlm("llava"), Training(lora_rank=2), seed).trained() for seed in (0, 0, 1)
+        Policy(model, with_adapter(model, Training(lora_rank=2), seed)).trained()
+        for model, seed in ((make_vlm("llava"), 0), (make_vlm("llava"), 0), (make_vlm("llava"), 1))
     ]
     names = [name for name in starts[0] if "lora_A" in name]
     assert all(torch.equal(starts[0][name], starts[1][name]) for name in names)

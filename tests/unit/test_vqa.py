@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from verdicts import values
 
+from mmpref.benchmarks.vqa import score as vqa
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item
-from mmpref.evaluation.resources import Resources
-from mmpref.evaluation.scorers import vqa
+from mmpref.records.items import Item
+from mmpref.scoring.resources import Resources
 
 YES_TEN_TIMES = ["yes"] * 10
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mmpref.errors import InputError
-from mmpref.study import Run
+from mmpref.study.runs import Run
 from mmpref.training.processes import leave
 from mmpref.training.trainer import Files, train
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmpref.evaluation.scores import Scorer
+from mmpref.scoring.verdicts import Scorer
 
 
 def values(scorer: Scorer, rows: Sequence[dict[str, Any]]) -> dict[str, float]:

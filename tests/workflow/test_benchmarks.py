@@ -15,7 +15,7 @@ from PIL import Image
 
 from conftest import ROOT
 from mmpref.downloads import load
-from mmpref.study import JUDGED, BenchmarkName
+from mmpref.study.benchmarks import JUDGED, BenchmarkName
 
 ITEM = "results/scores/base/seed0"
 

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+import typing
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
@@ -11,10 +12,11 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import yaml
 
-from mmpref import study as studies
 from mmpref.digest import digest
 from mmpref.errors import InputError
 from mmpref.files import sha256
+from mmpref.study.parts import DegradedImage
+from mmpref.study import study as studies
 
 STUDY_FILE = ", ".join(map(str, workflow.configfiles)) or "command line"
 try:
@@ -29,9 +31,14 @@ shell.prefix(
 )
 
 
-def code(script):
-    """Return the digest of a script and of the library modules it uses."""
-    return digest(ROOT / "scripts" / script, ROOT / "src")
+def code(script, *parts):
+    """Return the digest of a script, of the library it uses, and of the files of `parts`.
+
+    A part of the study that has a file of its own (an objective, a dataset) is found by its name,
+    so no import leads there.
+    """
+    files = [sys.modules[type(part).__module__].__file__ for part in parts]
+    return digest([ROOT / "scripts" / script, *files], ROOT / "src")
 
 
 def content(file):
@@ -58,7 +65,7 @@ PUBLIC = {
 }
 if PUBLIC:
     # Takes a second, for every job of a cluster: only where it is needed.
-    from mmpref.evaluation.benchmarks import BENCHMARKS
+    from mmpref.benchmarks.registry import BENCHMARKS
 JUDGED = {name: part for name, part in PUBLIC.items() if part.judge}
 DOWNLOADS = yaml.safe_load(
     (ROOT / "config" / "downloads.yaml").read_text(encoding="utf-8")
@@ -76,7 +83,7 @@ wildcard_constraints:
     benchmark=names(study.benchmarks),
     seed=r"\d+",
     shard=r"\d+",
-    degraded="|".join(studies.DEGRADED_IMAGES),
+    degraded="|".join(typing.get_args(DegradedImage)),
     download=names(DOWNLOADS),
 
 
@@ -195,9 +202,15 @@ def run_reference(wildcards):
     run = study.runs[wildcards.run]
     folder = f"<results>/reference/{run.model}/{run.preferences}"
     files = {"answers": f"{folder}/answers.parquet"}
-    if run.degraded_image:
-        files["degraded"] = f"{folder}/degraded-{run.degraded_image}.parquet"
+    for image in degraded_images(run):
+        files["degraded"] = f"{folder}/degraded-{image}.parquet"
     return files
+
+
+def degraded_images(run):
+    """Return how images are degraded for a run's objective."""
+    images = {view.image for view in run.objective.views} if run.objective else set()
+    return sorted(images - {"original"})
 
 
 def deepspeed_of(wildcards):
@@ -218,8 +231,8 @@ def epochs_of(wildcards):
         (
             run.training.epochs
             for run in TRAINED.values()
-            if (run.model, run.preferences, run.degraded_image)
-            == (wildcards.model, wildcards.preferences, wildcards.degraded)
+            if (run.model, run.preferences) == (wildcards.model, wildcards.preferences)
+            and wildcards.degraded in degraded_images(run)
         ),
         default=1,
     )

@@ -72,54 +72,31 @@ rule photos:
         " 2>&1 | tee -i {log}"
 
 
-rule toy_pairs:
+rule dataset:
+    input:
+        lambda wildcards: study.datasets[wildcards.dataset].files,
     output:
         "<results>/datasets/{dataset}/pairs.parquet",
     log:
-        "<results>/logs/toy_pairs/{dataset}.log",
-    wildcard_constraints:
-        dataset=of_source(study.datasets, "toyworld"),
-    conda:
-        "../../envs/training.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=20,
-    params:
-        settings=lambda wildcards: settings(study.datasets[wildcards.dataset]),
-        seed=study.seed,
-        code=code("toy_pairs.py"),
-    message:
-        "Drawing the toy world's pairs: {wildcards.dataset}"
-    shell:
-        'python "$MMPREF"/scripts/toy_pairs.py --settings {params.settings:q} --seed {params.seed}'
-        " --output {output} 2>&1 | tee -i {log}"
-
-
-rule local_pairs:
-    input:
-        lambda wildcards: study.datasets[wildcards.dataset].file,
-    output:
-        pairs="<results>/datasets/{dataset}/pairs.parquet",
-    log:
-        "<results>/logs/local_pairs/{dataset}.log",
-    wildcard_constraints:
-        dataset=of_source(study.datasets, "local"),
+        "<results>/logs/dataset/{dataset}.log",
     conda:
         "../../envs/training.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
     params:
+        source=lambda wildcards: study.datasets[wildcards.dataset].source,
         settings=lambda wildcards: settings(study.datasets[wildcards.dataset]),
+        seed=study.seed,
         rejected=lambda wildcards: (
             "" if needs_rejected(wildcards.dataset) else "--rejected-optional"
         ),
-        code=code("local_pairs.py"),
+        code=lambda wildcards: code("dataset.py", study.datasets[wildcards.dataset]),
     message:
         "Reading and checking the pairs of {wildcards.dataset}"
     shell:
-        'python "$MMPREF"/scripts/local_pairs.py --settings {params.settings:q} {params.rejected}'
-        " --output {output.pairs} 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/dataset.py --source {params.source} --settings {params.settings:q}'
+        " --seed {params.seed} {params.rejected} --output {output} 2>&1 | tee -i {log}"
 
 
 rule toy_benchmark:

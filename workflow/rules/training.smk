@@ -80,7 +80,7 @@ rule train:
         degraded=lambda wildcards, input: (
             f"--degraded {input.degraded}" if "degraded" in input.keys() else ""
         ),
-        code=code("train.py"),
+        code=lambda wildcards: code("train.py", study.runs[wildcards.run].objective),
     message:
         "Training {wildcards.run}, seed {wildcards.seed}"
     shell:

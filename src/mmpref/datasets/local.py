@@ -11,13 +11,13 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from pydantic import Field
 
+from mmpref.datasets.dataset import Dataset
 from mmpref.errors import InputError
-from mmpref.preferences import IMAGE_PLACEHOLDER, Candidate, Quarantined
+from mmpref.records.rows import IMAGE_PLACEHOLDER, Candidate, Quarantined
 
 COLUMNS = ("id", "image", "images", "prompt", "chosen", "rejected")
 
@@ -25,6 +25,26 @@ Alternatives = list[tuple[str, ...]]
 """The columns a file must have: of each tuple at least one."""
 
 Row = tuple[int, dict[str, Any]] | Quarantined
+
+
+class LocalDataset(Dataset):
+    """Pairs of one's own: a JSON Lines, CSV or Parquet file with image paths."""
+
+    source: Literal["local"]
+    file: str = Field(description="path of the file")
+    images: str | None = Field(None, description="folder of the images; default: the file's")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="own column names, for example {prompt: question}"
+    )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The file; images are read by their paths, and not watched."""
+        return (self.file,)
+
+    def rows(self, seed: int, require_rejected: bool) -> Iterator[Candidate | Quarantined]:
+        """Yield the rows of the file; see `read_local`."""
+        return read_local(self.file, self.images, self.columns, require_rejected)
 
 
 def read_local(
@@ -187,6 +207,9 @@ def _read_csv(path: Path, required: Alternatives) -> Iterator[Row]:
 
 
 def _read_parquet(path: Path, required: Alternatives) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path) as file:
             _demand_columns(path, file.schema_arrow.names, required)

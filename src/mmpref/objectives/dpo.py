@@ -1,28 +1,33 @@
 """Direct preference optimisation."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Literal
 
-from torch.nn.functional import logsigmoid
+from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs, View
+from mmpref.objectives.objective import Objective, Outcome, detached, rewards_of
+from mmpref.study.parts import Positive
 
-from mmpref.objectives.outcome import LogProbabilities, Outcome, rewards_of
 
+class DPO(Objective):
+    """Direct preference optimisation: -log sigmoid(r_chosen - r_rejected).
 
-@dataclass(frozen=True)
-class DPO:
-    """-log sigmoid(r_chosen - r_rejected), r = beta * log(pi / pi_ref).
-
-    Source: Rafailov et al. 2023, Equation 7; with images, L_DPOm of mDPO (Wang et al. 2024).
+    r = beta * log(pi / pi_ref). Source: Rafailov et al. 2023, Equation 7; with images, L_DPOm of
+    mDPO (Wang et al. 2024).
     """
 
-    beta: float = 0.1
+    name: Literal["dpo"] = "dpo"
+    beta: Positive = 0.1
 
     @property
-    def views(self) -> tuple[str, ...]:
-        """The log-probabilities it needs."""
-        return ("chosen", "rejected")
+    def views(self) -> tuple[View, ...]:
+        """The two answers under the image."""
+        return (CHOSEN, REJECTED)
 
-    def __call__(self, policy: LogProbabilities, reference: LogProbabilities) -> Outcome:
-        """Return losses and rewards of a batch; inputs are [B] in nats for every view."""
+    def __call__(
+        self, policy: Mapping[View, LogProbs], reference: Mapping[View, LogProbs]
+    ) -> Outcome:
+        """Return losses and rewards of a batch."""
+        from torch.nn.functional import logsigmoid
+
         rewards = rewards_of(self.beta, self.views, policy, reference)
-        losses = -logsigmoid(rewards["chosen"] - rewards["rejected"])
-        return Outcome(losses, {view: reward.detach() for view, reward in rewards.items()})
+        return Outcome(-logsigmoid(rewards[CHOSEN] - rewards[REJECTED]), detached(rewards))

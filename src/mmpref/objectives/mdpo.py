@@ -1,45 +1,57 @@
 """Multimodal DPO: a preference over images, and an anchor, beside the one over answers."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Literal
 
-from torch.nn.functional import logsigmoid
+from pydantic import Field
 
-from mmpref.objectives.outcome import LogProbabilities, Outcome, rewards_of
+from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs, View
+from mmpref.objectives.objective import Objective, Outcome, detached, rewards_of
+from mmpref.study.parts import DegradedImage, Positive
 
 
-@dataclass(frozen=True)
-class MDPO:
-    """L_DPOm + L_CoPO + L_AncPO with weights 1 : 1 : 1 (Wang et al. 2024, section 3).
+class MDPO(Objective):
+    """Multimodal DPO with the switches of the paper's ablations: L_DPOm + L_CoPO + L_AncPO.
 
-    The conditional term (CoPO) asks that the chosen answer be worth more under the original image
-    than under the degraded one; the anchor (AncPO) asks that its reward stay above `anchor_value`
-    (delta in the paper). `anchor_rejected` and `anchor_degraded_image` are the ablation of the
-    paper's Table 4: those rewards are pushed below `anchor_value`.
+    Weights are 1 : 1 : 1 (Wang et al. 2024, section 3). The conditional term (CoPO) asks that the
+    chosen answer be worth more under the original image than under the degraded one; the anchor
+    (AncPO) asks that its reward stay above `anchor_value`. `anchor_rejected` and
+    `anchor_degraded_image` are the ablation of Table 4: those rewards are pushed below it.
     """
 
-    beta: float = 0.1
-    conditional: bool = True
-    anchor: bool = True
-    anchor_value: float = 0.0
-    anchor_rejected: bool = False
-    anchor_degraded_image: bool = False
+    name: Literal["mdpo"] = "mdpo"
+    beta: Positive = 0.1
+    conditional: bool = Field(True, description="the preference of original over degraded image")
+    anchor: bool = Field(True, description="keep the chosen answer's reward above the anchor value")
+    anchor_value: float = Field(0.0, description="delta in the paper")
+    anchor_rejected: bool = Field(False, description="push the rejected answer's reward below it")
+    anchor_degraded_image: bool = Field(False, description="the same for the degraded image")
+    degraded_image: DegradedImage = Field("crop_0_20", description="how the image is degraded")
 
     @property
-    def views(self) -> tuple[str, ...]:
-        """The log-probabilities it needs."""
+    def views(self) -> tuple[View, ...]:
+        """The two answers under the image, and the chosen one under the degraded image."""
         degraded = self.conditional or self.anchor_degraded_image
-        return ("chosen", "rejected", *(("chosen_degraded_image",) if degraded else ()))
+        return (CHOSEN, REJECTED, *((self._degraded,) if degraded else ()))
 
-    def __call__(self, policy: LogProbabilities, reference: LogProbabilities) -> Outcome:
-        """Return losses and rewards of a batch; inputs are [B] in nats for every view."""
+    @property
+    def _degraded(self) -> View:
+        return View("chosen", self.degraded_image)
+
+    def __call__(
+        self, policy: Mapping[View, LogProbs], reference: Mapping[View, LogProbs]
+    ) -> Outcome:
+        """Return losses and rewards of a batch."""
+        from torch.nn.functional import logsigmoid
+
         rewards = rewards_of(self.beta, self.views, policy, reference)
-        losses = -logsigmoid(rewards["chosen"] - rewards["rejected"])
+        losses = -logsigmoid(rewards[CHOSEN] - rewards[REJECTED])
         if self.conditional:
-            losses = losses - logsigmoid(rewards["chosen"] - rewards["chosen_degraded_image"])
+            losses = losses - logsigmoid(rewards[CHOSEN] - rewards[self._degraded])
         if self.anchor:
-            losses = losses - logsigmoid(rewards["chosen"] - self.anchor_value)
+            losses = losses - logsigmoid(rewards[CHOSEN] - self.anchor_value)
         if self.anchor_rejected:
-            losses = losses - logsigmoid(self.anchor_value - rewards["rejected"])
+            losses = losses - logsigmoid(self.anchor_value - rewards[REJECTED])
         if self.anchor_degraded_image:
-            losses = losses - logsigmoid(self.anchor_value - rewards["chosen_degraded_image"])
-        return Outcome(losses, {view: reward.detach() for view, reward in rewards.items()})
+            losses = losses - logsigmoid(self.anchor_value - rewards[self._degraded])
+        return Outcome(losses, detached(rewards))

@@ -16,14 +16,14 @@ from markupsafe import Markup
 from PIL import Image
 
 from mmpref.errors import InputError
-from mmpref.evaluation.items import Item, load_image
-from mmpref.evaluation.scores import READINGS, Scores
-from mmpref.evaluation.statistics import Metric
 from mmpref.files import replacing
-from mmpref.images import open_image
-from mmpref.preferences import Pair
 from mmpref.randomness import generator
+from mmpref.records.images import open_image
+from mmpref.records.items import Item, load_image
+from mmpref.records.rows import Pair
 from mmpref.reporting.tables import Results, Tables, interval, metric_parts, number
+from mmpref.scoring.statistics import Metric
+from mmpref.scoring.verdicts import READINGS, Scores
 
 _FOLDER = Path(__file__).parent
 # Photographs are shrunk to this side; smaller images stay as they are, enlarged by the browser.

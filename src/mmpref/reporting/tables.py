@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from mmpref.errors import InputError
-from mmpref.evaluation.scores import READINGS, Scores, read_scores
-from mmpref.evaluation.statistics import Metric, bootstrap, check_same_items, estimate
+from mmpref.scoring.statistics import Metric, bootstrap, check_same_items, estimate
+from mmpref.scoring.verdicts import READINGS, Scores, read_scores
 
 MAIN_COLUMNS = ["run", "benchmark", "metric", "mean", "low", "high", "seeds", "items"]
 DIFFERENCE_COLUMNS = ["run", "benchmark", "metric", "difference", "low", "high"]

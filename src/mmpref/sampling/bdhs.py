@@ -16,18 +16,18 @@ import numpy as np
 
 from mmpref.errors import InputError
 from mmpref.fingerprint import fingerprint
-from mmpref.images import open_image
 from mmpref.journal import Journal
+from mmpref.language.similarity import Similarity
 from mmpref.models import VisionLanguageModel
-from mmpref.preferences import Candidate, Pair
 from mmpref.progress import track
 from mmpref.randomness import generator
+from mmpref.records.images import open_image
+from mmpref.records.rows import Candidate, Pair, candidate
 from mmpref.sampling.decoding import Completion, Request, Sampler
 from mmpref.sampling.masking import visible_tokens
 from mmpref.sampling.shards import model_fingerprint, shard_of
-from mmpref.sampling.similarity import Similarity
 from mmpref.sampling.splitting import Opening, split
-from mmpref.study import Bdhs
+from mmpref.study.preferences import Bdhs
 
 Attempt = dict[str, Any]
 """One try to sample a pair's rejected answer, as JSON holds it: see `attempt`."""
@@ -171,23 +171,12 @@ def attempt(
 
 
 def candidates(pairs: Sequence[Pair], file: str) -> Iterator[Candidate]:
-    """Yield sampled pairs for `preferences.write_valid_pairs`, which quarantines the unusable ones.
+    """Return sampled pairs for `write_valid_pairs`, which quarantines the unusable ones.
 
     Those are the ones whose rejected answer is empty or the same as the chosen one. `file` names in
     the quarantine where the pairs come from.
     """
-    for row, pair in enumerate(pairs, 1):
-        yield Candidate(
-            file=file,
-            row=row,
-            id=pair.id,
-            images=pair.images,
-            prompt=pair.prompt,
-            chosen=pair.chosen,
-            rejected=pair.rejected,
-            source=pair.source,
-            meta=pair.meta,
-        )
+    return (candidate(pair, file, row) for row, pair in enumerate(pairs, 1))
 
 
 def _uniforms(seed: int, pair: Pair, iteration: int, sentence: int, count: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 from mmpref.errors import InputError
 from mmpref.fingerprint import fingerprint
 from mmpref.models import VisionLanguageModel
-from mmpref.preferences import Pair
+from mmpref.records.rows import Pair
 
 _VALUES_PER_TENSOR = 256
 

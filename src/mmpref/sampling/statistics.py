@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mmpref.evaluation.scorers.captions import find_mentions
-from mmpref.preferences import Pair
+from mmpref.language.mentions import find_mentions
+from mmpref.records.rows import Pair
 
 
 def statistics(pairs: Sequence[Pair]) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from mmpref.evaluation.items import SETTINGS, Item
-from mmpref.preferences import Pair
 from mmpref.randomness import generator
+from mmpref.records.items import SETTINGS, Item
+from mmpref.records.rows import Pair
 from mmpref.toyworld import language, render
 from mmpref.toyworld.scenes import OBJECTS, PLACES, PRIORS, Scene, scene
 

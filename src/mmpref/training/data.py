@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from torch.utils.data import Dataset
 
 from mmpref.errors import InputError
+from mmpref.logprobs.degradation import degraded_images
+from mmpref.logprobs.encoding import encode
+from mmpref.logprobs.forward import Example
+from mmpref.logprobs.reference import ReferenceLogProbabilities
+from mmpref.logprobs.views import View
 from mmpref.models import Prompt, VisionLanguageModel
-from mmpref.preferences import Pair, open_image
 from mmpref.randomness import generator
-from mmpref.training.degradation import degraded_images
-from mmpref.training.encoding import encode
-from mmpref.training.forward import Example
-from mmpref.training.reference import ReferenceLogProbabilities
+from mmpref.records.images import open_image
+from mmpref.records.rows import Pair
 
 CACHE_BYTES = 10**9
 """Encoded originals kept in memory, per process."""
@@ -78,7 +80,7 @@ class Scored:
     """An encoded pair with the reference's log-probability of every view."""
 
     example: Example
-    reference: dict[str, float]
+    reference: dict[View, float]
 
 
 class PairDataset(Dataset[Scored]):
@@ -89,7 +91,7 @@ class PairDataset(Dataset[Scored]):
         vlm: VisionLanguageModel,
         pairs: Sequence[Pair],
         reference: ReferenceLogProbabilities,
-        views: Sequence[str],
+        views: Sequence[View],
     ) -> None:
         self.vlm = vlm
         self.pairs = pairs
@@ -107,7 +109,7 @@ class PairDataset(Dataset[Scored]):
         how = self.reference.degradation
         if how:
             images = degraded_images(how.kind, pair, self.pairs, how.seed, slot.epoch)
-            prompts = {**example.prompts, **encode(self.vlm, pair, {"degraded": images}).prompts}
+            prompts = {**example.prompts, **encode(self.vlm, pair, {how.kind: images}).prompts}
             example = Example(pair.id, prompts, example.answers)
         reference = {view: self.reference.of(pair.id, view, slot.epoch) for view in self.views}
         return Scored(example, reference)

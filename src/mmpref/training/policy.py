@@ -1,21 +1,13 @@
-"""The policy: the model with an adapter to train, and the adapter on disk."""
+"""The policy: the model with an adapter to train."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import peft
-import torch
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch import nn
 
-from mmpref.errors import InputError
-from mmpref.files import replacing
+from mmpref.logprobs.forward import Example, log_probabilities
+from mmpref.logprobs.views import LogProbs, View
 from mmpref.models import VisionLanguageModel
-from mmpref.randomness import seed_of
-from mmpref.study import Training
-from mmpref.training.forward import Example, log_probabilities
 
 
 class Policy(nn.Module):
@@ -26,8 +18,8 @@ class Policy(nn.Module):
         self.vlm = vlm
         self.adapted = adapted
 
-    def forward(self, examples: Sequence[Example], views: Sequence[str]) -> dict[str, Tensor]:
-        """Return the log-probabilities [B] of the views."""
+    def forward(self, examples: Sequence[Example], views: Sequence[View]) -> dict[View, LogProbs]:
+        """Return what the policy says of the views."""
         return log_probabilities(self.vlm, examples, views)
 
     def trained(self) -> dict[str, nn.Parameter]:
@@ -37,109 +29,3 @@ class Policy(nn.Module):
             for name, parameter in self.adapted.named_parameters()
             if parameter.requires_grad
         }
-
-
-def with_adapter(vlm: VisionLanguageModel, training: Training, seed: int) -> Policy:
-    """Return the model with LoRA on the linear layers of its language model.
-
-    Vision tower and head are left alone. With a `projector_learning_rate` the projector is trained
-    as a whole and belongs to the adapter. The start depends on `seed` alone.
-
-    Raises:
-        InputError: the projector shall be trained and there is none of its own.
-    """
-    projectors = _projectors(vlm) if training.projector_learning_rate else []
-    if training.projector_learning_rate and not projectors:
-        raise InputError(
-            f"{vlm.name}: has no projector apart from its vision tower; "
-            "leave out training.projector_learning_rate"
-        )
-    _switch_dropout_off(vlm.model)
-    inside = {id(module) for module in vlm.language_model.modules()}
-    linear = [
-        name
-        for name, module in vlm.model.named_modules()
-        if id(module) in inside and isinstance(module, nn.Linear)
-    ]
-    config = peft.LoraConfig(
-        r=training.lora_rank,
-        lora_alpha=training.lora_alpha,
-        lora_dropout=training.lora_dropout,
-        target_modules=linear,
-        modules_to_save=projectors or None,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(seed, "adapter"))
-        # In the model's own type: ZeRO-3 wants one type for all, and keeps float32 copies itself.
-        adapted = peft.get_peft_model(vlm.model, config, autocast_adapter_dtype=False)
-    if training.gradient_checkpointing:
-        language_model: Any = vlm.language_model
-        language_model.gradient_checkpointing_enable({"use_reentrant": False})
-    return Policy(vlm, adapted)
-
-
-def save_adapter(folder: Path, policy: Policy, weights: dict[str, Tensor]) -> None:
-    """Write the adapter with these weights (as `trained` names them) in PEFT's format."""
-    with replacing(folder) as temporary:
-        policy.adapted.save_pretrained(
-            str(temporary), state_dict=weights, save_embedding_layers=False
-        )
-        # safetensors lets only the owner read.
-        (temporary / "adapter_model.safetensors").chmod(0o644)
-        # PEFT's model card is an empty form, its target modules are in no order.
-        (temporary / "README.md").unlink(missing_ok=True)
-        config = temporary / "adapter_config.json"
-        settings = json.loads(config.read_text(encoding="utf-8"))
-        settings["target_modules"].sort()
-        settings["base_model_name_or_path"] = policy.vlm.name
-        config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def load_policy(
-    model: str | Path,
-    adapter: str | Path | None,
-    dtype: torch.dtype = torch.float32,
-    device: str | None = None,
-) -> VisionLanguageModel:
-    """Return a model folder's model with an adapter, or (None) as it is, ready to generate.
-
-    In float32 the adapter is merged into the weights; bfloat16 would round most of a small change
-    away, so there it stays beside them.
-
-    Raises:
-        InputError: model or adapter is missing, or they do not belong together.
-    """
-    vlm = VisionLanguageModel.load(model, dtype, device)
-    if adapter is None:
-        return vlm
-    if not (Path(adapter) / "adapter_config.json").is_file():
-        raise InputError(f"{adapter}: no adapter here (adapter_config.json is missing)")
-    try:
-        adapted = peft.PeftModel.from_pretrained(vlm.model, str(adapter))
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{adapter}: is no adapter of {model}: {error}") from error
-    if dtype == torch.float32:
-        vlm.model = adapted.merge_and_unload()
-    vlm.model.to(device=vlm.device, dtype=dtype)
-    vlm.model.eval()
-    return vlm
-
-
-def _projectors(vlm: VisionLanguageModel) -> list[str]:
-    """Return the names of the modules between vision tower and language model."""
-    body = vlm.model.base_model
-    return [
-        name
-        for name, module in body.named_children()
-        if not isinstance(module, PreTrainedModel) and any(True for _ in module.parameters())
-    ]
-
-
-def _switch_dropout_off(model: nn.Module) -> None:
-    """Let the policy start as the reference: the model's own dropout would make them differ."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name in ("dropout", "attention_dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)

@@ -27,19 +27,21 @@ from transformers import (
 from mmpref.errors import InputError
 from mmpref.files import remove, replacing
 from mmpref.fingerprint import fingerprint
+from mmpref.logprobs.reference import ReferenceLogProbabilities, origin, read_reference
+from mmpref.logprobs.views import CHOSEN, ORIGINAL, REJECTED, LogProbs, View
 from mmpref.models import VisionLanguageModel
-from mmpref.objectives import DPO, MDPO, Objective
-from mmpref.preferences import Pair, read_pairs
+from mmpref.models.adapter import save_adapter, with_adapter
+from mmpref.objectives import Objective
 from mmpref.progress import say
 from mmpref.randomness import seed_of
-from mmpref.study import DPOObjective, MDPOObjective, Run, Training
+from mmpref.records.pairs import read_pairs
+from mmpref.records.rows import Pair
+from mmpref.study.runs import Run, Training
 from mmpref.training.checkpoints import Checkpoint, Checkpoints, gather, restore
 from mmpref.training.data import Order, PairDataset, Scored, unchanged
-from mmpref.training.forward import answer_of
 from mmpref.training.metrics import MetricsLog, peak_memory_mb
-from mmpref.training.policy import Policy, save_adapter, with_adapter
+from mmpref.training.policy import Policy
 from mmpref.training.processes import Processes
-from mmpref.training.reference import ReferenceLogProbabilities, origin, read_reference
 
 WITHOUT_INFLUENCE = (
     "gradient_checkpointing",
@@ -77,11 +79,13 @@ def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
         raise InputError(f"runs.{name}: has no objective, so there is nothing to train")
     training = run.training
     processes = Processes.start()
-    objective = objective_of(run.objective)
+    assert isinstance(run.objective, Objective)
+    objective = run.objective
     pairs = read_pairs(files.pairs)
     order = Order(pairs, training.epochs, training.batch_size, seed)
     facts = processes.from_first(lambda: origin(files.pairs, files.model, training.dtype))
-    kind = run.degraded_image
+    kinds = {view.image for view in objective.views} - {ORIGINAL}
+    kind = kinds.pop() if kinds else None
     reference = read_reference(facts, files.answers, files.degraded, kind, training.epochs)
     settings = settings_of(run, seed, facts, reference)
     unfinished = output / "checkpoints"
@@ -99,7 +103,7 @@ def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
         arguments = training_arguments(training, order.steps, seed, files, work, processes)
         dtype = getattr(torch, training.dtype)
         vlm = VisionLanguageModel.load(files.model, dtype, str(processes.device))
-        policy = with_adapter(vlm, training, seed)
+        policy = Policy(vlm, with_adapter(vlm, training, seed))
         if checkpoint is None or checkpoint.step < order.steps:
             metrics = None
             if processes.is_first:
@@ -119,16 +123,9 @@ def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
             with replacing(output / "run.json") as temporary:
                 temporary.write_text(json.dumps(resolved, indent=2) + "\n", encoding="utf-8")
             # Last, for it says that the run is finished.
-            save_adapter(output / "adapter", policy, checkpoint.weights)
+            save_adapter(output / "adapter", vlm, policy.adapted, checkpoint.weights)
             remove(unfinished)
         processes.wait()
-
-
-def objective_of(part: DPOObjective | MDPOObjective) -> Objective:
-    """Return the objective that a study's part describes."""
-    if isinstance(part, DPOObjective):
-        return DPO(**part.model_dump(exclude={"name"}))
-    return MDPO(**part.model_dump(exclude={"name", "degraded_image"}))
 
 
 def settings_of(
@@ -307,8 +304,9 @@ class PreferenceTrainer(Trainer):
         views = self.objective.views
         logps = model([scored.example for scored in batch], views)
         reference = {
-            view: torch.tensor(
-                [scored.reference[view] for scored in batch], device=self.args.device
+            view: LogProbs(
+                torch.tensor([scored.reference[view] for scored in batch], device=self.args.device),
+                logps[view].tokens,
             )
             for view in views
         }
@@ -316,9 +314,9 @@ class PreferenceTrainer(Trainer):
         rewards = outcome.rewards
         report = [
             outcome.losses.detach(),
-            rewards["chosen"] > rewards["rejected"],
+            rewards[CHOSEN] > rewards[REJECTED],
             *(rewards[view] for view in views),
-            *(logps[view].detach() for view in views),
+            *(logps[view].sum.detach() for view in views),
         ]
         self.seen.append(([scored.example.id for scored in batch], report[0]))
         tokens = sum(_tokens(scored, views) for scored in batch)
@@ -384,10 +382,10 @@ class PreferenceTrainer(Trainer):
         )
 
 
-def _tokens(scored: Scored, views: tuple[str, ...]) -> int:
+def _tokens(scored: Scored, views: tuple[View, ...]) -> int:
     """Return how many tokens a pair's rows have: each prompt once, and each view's answer."""
     prompts = sum(map(len, scored.example.prompts.values()))
-    return prompts + sum(len(scored.example.answers[answer_of(view)]) for view in views)
+    return prompts + sum(len(scored.example.answers[view.answer]) for view in views)
 
 
 class _EveryStep(TrainerCallback):

@@ -1,0 +1,642 @@
+"""AMBER (arXiv 2311.07397): descriptions of an image, and yes/no questions about it.
+
+The official reading is that of `inference.py` of junyangwang0410/AMBER at revision 534babf6.
+"""
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mmpref.benchmarks.yesno.score import parse
+from mmpref.errors import InputError
+from mmpref.language.mentions import Mention
+from mmpref.language.words import lemma, tagged, tokens
+from mmpref.records.items import Item
+from mmpref.scoring.resources import Resources
+from mmpref.scoring.statistics import Array, Metric, Sums, printed, ratio
+
+SIMILARITIES = ("exact", "embeddings", "spacy")
+SPACY_MODEL = "MMPREF_SPACY_MODEL"
+"""Environment variable: the folder of a spaCy model to use for `spacy`, not en_core_web_lg."""
+
+# Words are alike when their similarity is above this.
+_ALIKE = 0.8
+# The official counters that are divided by do not start from 0.
+_SEED = 0.001
+
+# By the type of an annotation.
+_CATEGORIES = {
+    "generative": "generative",
+    "discriminative-hallucination": "existence",
+    "discriminative-attribute-state": "state",
+    "discriminative-attribute-number": "number",
+    "discriminative-attribute-action": "action",
+    "discriminative-relation": "relation",
+    "relation": "relation",
+}
+_ATTRIBUTES = ("state", "number", "action")
+_QUESTIONS = ("existence", *_ATTRIBUTES, "relation")
+_PARTS = {
+    "all": ("generative", *_QUESTIONS),
+    "generative": ("generative",),
+    "discriminative": _QUESTIONS,
+    "existence": ("existence",),
+    "attribute": _ATTRIBUTES,
+    "relation": ("relation",),
+}
+_PRINTED_PARTS = {
+    "existence": ("existence",),
+    "attribute": _ATTRIBUTES,
+    **{name: (name,) for name in _ATTRIBUTES},
+    "relation": ("relation",),
+}
+
+_DESCRIBE = "Describe this image."
+
+
+def items(folder: Path, part: str = "all") -> list[Item]:
+    """Return the items of AMBER's data in `folder`, in the order of `annotations.json`.
+
+    `part` is `all`, `generative`, `discriminative`, `existence`, `attribute` or `relation`. Prompts
+    and images are those of `query/query_all.json`, joined by id. Without that file descriptions are
+    asked for as AMBER does, questions are empty, and image N is called `AMBER_N.jpg`.
+
+    Raises InputError when a file is missing or is not AMBER's, an id occurs twice or has no query,
+    a word has no entry in `relation.json`, or there is no item of that part.
+    """
+    if part not in _PARTS:
+        raise InputError(f"part {part!r} of AMBER: choose one of {', '.join(_PARTS)}")
+    path = folder / "annotations.json"
+    queries = _queries(folder / "query" / "query_all.json")
+    found = []
+    for id, row in _rows(path):
+        where = f"{path}: id {id}"
+        truth = _truth(where, row)
+        if _CATEGORIES[truth["type"]] not in _PARTS[part]:
+            continue
+        if truth["type"] == "generative":
+            _check_words(folder, _associations(folder / "relation.json"), truth, where)
+        prompt = _DESCRIBE if truth["type"] == "generative" else ""
+        image = f"AMBER_{id}.jpg"
+        if queries is not None:
+            if id not in queries:
+                raise InputError(
+                    f"{folder / 'query' / 'query_all.json'}: no query with id {id}; add it, or "
+                    "remove the file to do without queries"
+                )
+            prompt, image = queries[id]
+        found.append(Item(str(id), (), prompt, {"kind": "amber", "image": image, **truth}))
+    if not found:
+        raise InputError(f"{path}: no items of part {part!r}; choose another part")
+    return found
+
+
+def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
+    """Return the counts of one answer under both readings.
+
+    Besides `items`, `unparsed` and `differs` these are `CATEGORY/COUNT`, CATEGORY being
+    `generative`, `existence`, `state`, `number`, `action` or `relation`. For descriptions:
+    `items`, `hallucinated` of `nouns` (repeats count), `covered` of `truth` words, `cog` of `hallu`
+    words, and `flawed` (0 or 1: something is hallucinated); for questions: `items`, `labelled_no`,
+    `correct`, `answered_no`, `true_no`. The official ones begin with `official_`.
+
+    Uses `resources.similarity` and, for descriptions, `relation.json` and `safe_words.txt` in
+    `resources.folder`. A description is unparsed when it has no word at all.
+
+    Raises InputError when those files are missing or have no entry for a word of the item, or when
+    the similarity is unknown or not installed.
+    """
+    if item.truth["type"] == "generative":
+        return _describe(item, response, resources)
+    return _answer(item, response)
+
+
+def metrics(columns: set[str]) -> dict[str, Metric]:
+    """Return the metrics of both readings, in percent, for the categories in `columns`.
+
+    The positive class is no. Official ones are rounded to one decimal as AMBER prints them; strict
+    ones are not. Those of all questions together, and the AMBER score, exist only where existence,
+    attributes and relation (and descriptions) do.
+    """
+    present = {name for name in _PARTS["all"] if f"{name}/items" in columns}
+    found: dict[str, Metric] = {}
+    for reading, describe, ask in (
+        ("official", _OFFICIAL, _official_questions),
+        ("strict", _STRICT, _strict_questions),
+    ):
+        if "generative" in present:
+            found |= {f"{reading}/{name}": metric for name, metric in describe.items()}
+        asked = [name for name in _QUESTIONS if name in present]
+        complete = {"existence", "relation"} <= present and not present.isdisjoint(_ATTRIBUTES)
+        if complete:
+            found |= {f"{reading}/{name}": metric for name, metric in ask("", asked).items()}
+        if complete and "generative" in present:
+            found[f"{reading}/AMBER"] = _amber(
+                found[f"{reading}/CHAIR"].compute, found[f"{reading}/F1"].compute
+            )
+        for part, names in _PRINTED_PARTS.items():
+            asked = [name for name in names if name in present]
+            if asked:
+                metrics_of_part = ask(part, asked)
+                found |= {f"{reading}/{part}/{name}": m for name, m in metrics_of_part.items()}
+    return found
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); copy AMBER's there") from None
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON ({error}); copy AMBER's there again") from None
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Return the objects of a JSON array with their `id`, which is a number and unique."""
+    rows = _json(path)
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: is no JSON array; write one object per item, as AMBER does")
+    found: dict[int, dict[str, Any]] = {}
+    for number, row in enumerate(rows, start=1):
+        id = row.get("id") if isinstance(row, dict) else None
+        if not isinstance(id, int) or isinstance(id, bool):
+            raise InputError(f"{path}: row {number}: id is {id!r}, not a whole number; write one")
+        if id in found:
+            raise InputError(f"{path}: row {number}: id: {id} is there twice; make ids unique")
+        found[id] = row
+    return list(found.items())
+
+
+def _truth(where: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Return type, truth and, of a generative item, hallu of an annotation."""
+    type = row.get("type")
+    if not isinstance(type, str) or type not in _CATEGORIES:
+        raise InputError(f"{where}: type is {type!r}; write one of {', '.join(_CATEGORIES)}")
+    if type != "generative":
+        if row.get("truth") not in ("yes", "no"):
+            raise InputError(f"{where}: truth is {row.get('truth')!r}; write yes or no")
+        return {"type": type, "truth": row["truth"]}
+    for field in ("truth", "hallu"):
+        if not _is_words(row.get(field)):
+            raise InputError(f"{where}: {field} is {row.get(field)!r:.60}; write a list of words")
+    return {"type": type, "truth": row["truth"], "hallu": row["hallu"]}
+
+
+def _queries(path: Path) -> dict[int, tuple[str, str]] | None:
+    """Return the question and the image of each id; None without the file."""
+    if not path.exists():
+        return None
+    found = {}
+    for id, row in _rows(path):
+        for field in ("query", "image"):
+            if not isinstance(row.get(field), str):
+                raise InputError(f"{path}: id {id}: {field} is {row.get(field)!r}; write a text")
+        found[id] = (row["query"], row["image"])
+    return found
+
+
+@lru_cache(maxsize=8)
+def _associations(path: Path) -> dict[str, list[str]]:
+    found = _json(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: is no JSON object; write the words associated with each word")
+    for word, others in found.items():
+        if not _is_words(others):
+            raise InputError(f"{path}: {word!r} is {others!r:.60}; write a list of words")
+    return found
+
+
+def _is_words(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) and word for word in value)
+
+
+def _check_words(
+    folder: Path, associations: Mapping[str, object], truth: dict[str, Any], where: str
+) -> None:
+    for field in ("truth", "hallu"):
+        unknown = sorted(set(truth[field]) - associations.keys())
+        if unknown:
+            raise InputError(
+                f"{where}: {field}: {', '.join(unknown)} not in {folder / 'relation.json'}; add "
+                "each there as a key, with the words associated with it or an empty list"
+            )
+
+
+@dataclass(frozen=True)
+class _Lexicon:
+    """What AMBER knows about words; `alike` has every word itself, and those similar to it."""
+
+    associations: Mapping[str, Sequence[str]]
+    vocabulary: frozenset[str]
+    safe: frozenset[str]
+    alike: Mapping[str, frozenset[str]]
+
+
+@lru_cache(maxsize=8)
+def _lexicons(folder: Path, similarity: str, model: str | None) -> tuple[_Lexicon, _Lexicon]:
+    """Return the lexicon of the files as they are, and in lower case."""
+    associations = _associations(folder / "relation.json")
+    try:
+        lines = (folder / "safe_words.txt").read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        path = folder / "safe_words.txt"
+        raise InputError(f"{path}: cannot be read ({error}); copy AMBER's there") from None
+    vocabulary = frozenset(associations).union(*associations.values())
+    lower: dict[str, list[str]] = {}
+    for word, others in associations.items():
+        lower.setdefault(word.lower(), []).extend(other.lower() for other in others)
+    lower_vocabulary = frozenset(word.lower() for word in vocabulary)
+    alike = _alike(sorted(vocabulary | lower_vocabulary), similarity, model)
+    return (
+        _Lexicon(associations, vocabulary, frozenset(lines), alike),
+        _Lexicon(lower, lower_vocabulary, frozenset(line.lower() for line in lines), alike),
+    )
+
+
+def _alike(words: Sequence[str], similarity: str, model: str | None) -> dict[str, frozenset[str]]:
+    """Return each word's alike ones, by one look at each pair."""
+    found = {word: {word} for word in words}
+    if similarity != "exact":
+        pairs = list(combinations(words, 2))
+        score = _spacy(model) if similarity == "spacy" else _embeddings()
+        values = score([one for one, _ in pairs], [other for _, other in pairs])
+        for (one, other), value in zip(pairs, values, strict=True):
+            if value > _ALIKE:
+                found[one].add(other)
+                found[other].add(one)
+    return {word: frozenset(others) for word, others in found.items()}
+
+
+def _embeddings() -> Callable[[Sequence[str], Sequence[str]], list[float]]:
+    # Imported where it is needed: it brings torch.
+    from mmpref.language.similarity import load_similarity
+
+    return load_similarity("minilm")
+
+
+def _spacy(model: str | None) -> Callable[[Sequence[str], Sequence[str]], list[float]]:
+    """Return spaCy's similarity of words under the model in a folder, or en_core_web_lg.
+
+    Raises InputError when spaCy or the model is missing, or the model has no word vectors.
+    """
+    advice = (
+        f"install en_core_web_lg, set {SPACY_MODEL} to the folder of a spaCy model with word "
+        "vectors, or choose the similarity `exact` or `embeddings`"
+    )
+    try:
+        import spacy
+
+        nlp = spacy.load(Path(model) if model else "en_core_web_lg")
+    except (ImportError, OSError, ValueError) as error:
+        name = model or "en_core_web_lg"
+        raise InputError(f"similarity `spacy`: {name}: {error}; {advice}") from None
+    if not nlp.vocab.vectors.size:
+        name = model or "en_core_web_lg"
+        raise InputError(f"similarity `spacy`: {name} has no word vectors; {advice}")
+
+    def similarity(words: Sequence[str], others: Sequence[str]) -> list[float]:
+        # Word vectors need the tokenizer alone; tagger, parser and so on do not change them.
+        docs = {word: nlp.make_doc(word) for word in {*words, *others}}
+        with warnings.catch_warnings():
+            # Many of AMBER's words have no vector (W008).
+            warnings.simplefilter("ignore", UserWarning)
+            pairs = zip(words, others, strict=True)
+            return [docs[word].similarity(docs[other]) for word, other in pairs]
+
+    return similarity
+
+
+@dataclass
+class _Judged:
+    """A description under one reading; `hallucinated` are places in the list of its nouns."""
+
+    nouns: int
+    hallucinated: list[int]
+    covered: int
+    truth: int
+    cog: int
+    hallu: int
+
+    def counts(self, prefix: str) -> dict[str, int]:
+        return {
+            f"{prefix}hallucinated": len(self.hallucinated),
+            f"{prefix}nouns": self.nouns,
+            f"{prefix}covered": self.covered,
+            f"{prefix}truth": self.truth,
+            f"{prefix}cog": self.cog,
+            f"{prefix}hallu": self.hallu,
+            f"{prefix}flawed": int(bool(self.hallucinated)),
+        }
+
+    def shares(self) -> tuple[tuple[int, int], ...]:
+        return (
+            (len(self.hallucinated), self.nouns),
+            (self.covered, self.truth),
+            (self.cog, self.hallu),
+        )
+
+
+def _describe(item: Item, response: str, resources: Resources) -> dict[str, Any]:
+    if resources.similarity not in SIMILARITIES:
+        raise InputError(
+            f"similarity is {resources.similarity!r}; write one of {', '.join(SIMILARITIES)}"
+        )
+    if resources.folder is None:
+        raise InputError("AMBER: descriptions need the folder with relation.json; give it")
+    model = os.environ.get(SPACY_MODEL) if resources.similarity == "spacy" else None
+    lexicon, lower = _lexicons(resources.folder, resources.similarity, model)
+    truth, hallu = item.truth["truth"], item.truth["hallu"]
+    _check_words(resources.folder, lexicon.associations, item.truth, f"id {item.id}")
+
+    words = tokens(response)
+    places = _places(response, words)
+    nouns = [
+        (word, place)
+        for (word, tag), place in zip(tagged(words), places, strict=True)
+        if tag.startswith("NN")
+    ]
+    kept = [name for name in (lemma(word) for word, _ in nouns) if name in lexicon.vocabulary]
+    mentions = [
+        Mention(name, start, end)
+        for name, (start, end) in ((lemma(word.lower()), place) for word, place in nouns)
+        if name in lower.vocabulary and name not in lower.safe
+    ]
+    official = _official(lexicon, kept, truth, hallu)
+    strict = _strict(lower, [mention.name for mention in mentions], truth, hallu)
+    wrong = [mentions[place] for place in strict.hallucinated]
+    grounded = [mention for mention in mentions if mention not in wrong]
+    names = [mention.name for mention in wrong]
+    differences = _differences(official, strict, [kept[n] for n in official.hallucinated], names)
+    note = [f"not in the image: {_listed(names)}"] if names else []
+    return {
+        "items": 1,
+        "unparsed": int(re.search(r"\w", response) is None),
+        "differs": int(bool(differences)),
+        "generative/items": 1,
+        **{f"generative/{name}": n for name, n in official.counts("official_").items()},
+        **{f"generative/{name}": n for name, n in strict.counts("").items()},
+        "flawed": bool(wrong),
+        "note": "; ".join(note + differences),
+        "expected": f"in the image: {_listed(truth)}",
+        "hallucinated_mentions": [mention._asdict() for mention in wrong],
+        "grounded_mentions": [mention._asdict() for mention in grounded],
+    }
+
+
+def _official(
+    lexicon: _Lexicon, nouns: Sequence[str], truth: Sequence[str], hallu: Sequence[str]
+) -> _Judged:
+    """Judge nouns, all of the vocabulary, by the rule of AMBER's script.
+
+    The first match counts, associations of all words before the words themselves, so that a truth
+    word can cover another one it is associated with, and a repeated one is never covered fully.
+    """
+    present, absent = _targets(lexicon, truth), _targets(lexicon, hallu)
+    hallucinated: list[int] = []
+    covered: set[int | None] = set()
+    cog: set[int | None] = set()
+    for place, noun in enumerate(nouns):
+        if noun in lexicon.safe:
+            continue
+        same = _first(present, {noun})
+        if same is not None:
+            covered.add(same)
+            continue
+        cog.add(_first(absent, {noun}))
+        cog.add(_first(absent, lexicon.alike[noun]))
+        forgiven = _first(present, lexicon.alike[noun])
+        covered.add(forgiven)
+        if forgiven is None:
+            hallucinated.append(place)
+    return _Judged(
+        len(nouns), hallucinated, len(covered - {None}), len(truth), len(cog - {None}), len(hallu)
+    )
+
+
+def _targets(lexicon: _Lexicon, words: Sequence[str]) -> list[tuple[str, int]]:
+    """Return what stands for `words`, in the order of the script, with the place it stands for."""
+    associated = [
+        (other, place) for place, word in enumerate(words) for other in lexicon.associations[word]
+    ]
+    return associated + [(word, place) for place, word in enumerate(words)]
+
+
+def _first(targets: Sequence[tuple[str, int]], names: set[str] | frozenset[str]) -> int | None:
+    return next((place for name, place in targets if name in names), None)
+
+
+def _strict(
+    lexicon: _Lexicon, nouns: Sequence[str], truth: Sequence[str], hallu: Sequence[str]
+) -> _Judged:
+    """Judge nouns, none of them a safe word, by what they name.
+
+    Truth and hallu words are distinct; those that cannot be judged are not counted: safe words,
+    and hallu words that are truth words as well. A hallu word is hit by its own name, or by a
+    hallucinated noun that stands for it.
+    """
+    in_image = {word.lower() for word in truth}
+    to_cover = in_image - lexicon.safe
+    likely = {word.lower() for word in hallu} - in_image - lexicon.safe
+    hallucinated: list[int] = []
+    covered: set[str] = set()
+    cog: set[str] = set()
+    for place, noun in enumerate(nouns):
+        named = _named(lexicon, noun, in_image)
+        covered |= named
+        if not named:
+            hallucinated.append(place)
+        if noun in likely or not named:
+            cog |= _named(lexicon, noun, likely)
+    return _Judged(
+        len(nouns), hallucinated, len(covered & to_cover), len(to_cover), len(cog), len(likely)
+    )
+
+
+def _named(lexicon: _Lexicon, noun: str, words: set[str]) -> set[str]:
+    """Return those of `words` that a noun names: itself, else its associates, else similar ones."""
+    if noun in words:
+        return {noun}
+    associated = {word for word in words if noun in lexicon.associations[word]}
+    if associated:
+        return associated
+    alike = lexicon.alike[noun]
+    return {word for word in words if not alike.isdisjoint((word, *lexicon.associations[word]))}
+
+
+def _places(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
+    """Return where the tokens of a text are in it; NLTK's own quotation marks are nowhere."""
+    places, end = [], 0
+    for word in words:
+        # '"' has become one of these; they may also stand in the text as they are.
+        start = -1 if word in ("``", "''") else text.find(word, end)
+        if start >= 0:
+            end = start + len(word)
+        places.append((start, start + len(word)) if start >= 0 else (end, end))
+    return places
+
+
+def _differences(
+    official: _Judged, strict: _Judged, official_names: Sequence[str], names: Sequence[str]
+) -> list[str]:
+    """Return in words what the readings judge differently; the names are the hallucinated ones."""
+    found = []
+    if {name.lower() for name in official_names} != set(names):
+        found.append(f"official: not in the image: {_listed(official_names) or 'nothing'}")
+    for name, (part, whole), (other_part, other_whole) in zip(
+        ("hallucinated", "covered", "likely ones named"),
+        strict.shares(),
+        official.shares(),
+        strict=True,
+    ):
+        if part * other_whole != other_part * whole:
+            found.append(f"{name}: {part} of {whole} (official: {other_part} of {other_whole})")
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
+
+
+def _answer(item: Item, response: str) -> dict[str, Any]:
+    label, category = item.truth["truth"], _CATEGORIES[item.truth["type"]]
+    answer = parse(response)
+    official = {"Yes": "yes", "No": "no"}.get(response)
+    note = ""
+    if answer != official:
+        note = f"read as {answer} (official: neither yes nor no)"
+    elif answer != label:
+        note = f"read as {answer or 'neither yes nor no'}"
+    return {
+        "items": 1,
+        "unparsed": int(answer is None),
+        "differs": int(answer != official),
+        f"{category}/items": 1,
+        f"{category}/labelled_no": int(label == "no"),
+        f"{category}/official_correct": int(official == label),
+        f"{category}/official_answered_no": int(official == "no"),
+        f"{category}/official_true_no": int(official == label == "no"),
+        f"{category}/correct": int(answer == label),
+        f"{category}/answered_no": int(answer == "no"),
+        f"{category}/true_no": int(answer == label == "no"),
+        "flawed": answer != label,
+        "note": note,
+        "expected": label,
+        "hallucinated_mentions": [],
+        "grounded_mentions": [],
+    }
+
+
+# What is counted, out of what.
+_DESCRIPTION: dict[str, tuple[str, str, Literal["lower", "higher"], str]] = {
+    "CHAIR": ("hallucinated", "nouns", "lower", "share of object nouns not in the image"),
+    "Cover": ("covered", "truth", "higher", "share of the objects in the images that are named"),
+    "Hal": ("flawed", "items", "lower", "share of descriptions with something hallucinated"),
+    "Cog": ("cog", "hallu", "lower", "share of likely but absent objects that are named"),
+}
+_QUESTION = {
+    "accuracy": ("correct", "items", "share of right answers"),
+    "precision": ("true_no", "answered_no", "share of right ones among the answers no"),
+    "recall": ("true_no", "labelled_no", "share of questions to be denied that are"),
+}
+_F1 = "harmonic mean of precision and recall of no"
+_PRINTED = "in percent, as AMBER prints it"
+
+
+def _total(sums: Sums, categories: Sequence[str], *columns: str) -> Array:
+    return np.sum([sums[f"{name}/{column}"] for name in categories for column in columns], axis=0)
+
+
+def _printed(value: Array, items: Array) -> Array:
+    """Return a percentage as the script prints it, but NaN, not 0, where there are no items."""
+    return np.where(items > 0, printed(value, 1), np.nan)
+
+
+def _official_description(name: str) -> Metric:
+    part, whole, better, meaning = _DESCRIPTION[name]
+
+    def compute(sums: Sums) -> Array:
+        items = sums["generative/items"]
+        hits = sums[f"generative/official_{part}"]
+        if name == "Hal":
+            return _printed(100 - (items - hits) / (items + _SEED) * 100, items)
+        return _printed(hits / (sums[f"generative/official_{whole}"] + _SEED) * 100, items)
+
+    return Metric(compute, better, f"{meaning}, {_PRINTED}")
+
+
+def _strict_description(name: str) -> Metric:
+    part, whole, better, meaning = _DESCRIPTION[name]
+
+    def compute(sums: Sums) -> Array:
+        return 100 * ratio(sums[f"generative/{part}"], sums[f"generative/{whole}"])
+
+    return Metric(compute, better, f"{meaning}, in percent")
+
+
+_OFFICIAL = {name: _official_description(name) for name in _DESCRIPTION}
+_STRICT = {name: _strict_description(name) for name in _DESCRIPTION}
+
+
+def _official_questions(part: str, categories: Sequence[str]) -> dict[str, Metric]:
+    """Return the metrics of the questions in `categories` as printed under `part`."""
+    # Attributes are the sums of three counters, each with its seed, even where one is not asked.
+    seed = _SEED * (len(_ATTRIBUTES) if part == "attribute" else 1)
+    epsilon = 0.001 if part == "existence" else 0.0001
+
+    def share(numerator: str, denominator: str) -> Callable[[Sums], Array]:
+        if denominator == "answered_no":
+            denominator = "official_answered_no"
+
+        def compute(sums: Sums) -> Array:
+            hits = _total(sums, categories, f"official_{numerator}")
+            whole = _total(sums, categories, denominator) + seed
+            return _printed(hits / whole * 100, _total(sums, categories, "items"))
+
+        return compute
+
+    found = {
+        name: Metric(share(numerator, denominator), "higher", f"{meaning}, {_PRINTED}")
+        for name, (numerator, denominator, meaning) in _QUESTION.items()
+    }
+
+    def f1(sums: Sums) -> Array:
+        precision = found["precision"].compute(sums) / 100
+        recall = found["recall"].compute(sums) / 100
+        value = 2 * precision * recall / (precision + recall + epsilon) * 100
+        return _printed(value, _total(sums, categories, "items"))
+
+    return found | {"F1": Metric(f1, "higher", f"{_F1}, both rounded, {_PRINTED}")}
+
+
+def _strict_questions(part: str, categories: Sequence[str]) -> dict[str, Metric]:
+    """Return the metrics of the questions in `categories`."""
+
+    def share(numerator: str, *denominators: str) -> Callable[[Sums], Array]:
+        return lambda sums: ratio(
+            100 * _total(sums, categories, numerator),
+            _total(sums, categories, *denominators),
+        )
+
+    found = {
+        name: Metric(share(numerator, denominator), "higher", f"{meaning}, in percent")
+        for name, (numerator, denominator, meaning) in _QUESTION.items()
+    }
+    both = share("true_no", "answered_no", "labelled_no")
+    return found | {"F1": Metric(lambda sums: 2 * both(sums), "higher", f"{_F1}, in percent")}
+
+
+def _amber(chair: Callable[[Sums], Array], f1: Callable[[Sums], Array]) -> Metric:
+    return Metric(
+        lambda sums: np.round((100 - chair(sums) + f1(sums)) / 2, 8),
+        "higher",
+        "mean of 100 - CHAIR and F1, the formula of the paper (the script does not print it)",
+    )

@@ -1,0 +1,100 @@
+"""GQA (arXiv 1902.09506), scored as by its `eval.py` after LLaVA's conversion, and strictly."""
+
+from pathlib import Path
+from typing import Any
+
+from mmpref.benchmarks.vqa.score import normalised, read_json
+from mmpref.errors import InputError
+from mmpref.records.items import Item
+from mmpref.scoring.resources import Resources
+from mmpref.scoring.statistics import Array, Metric, Sums, printed, ratio
+
+_QUESTIONS = "testdev_balanced_questions.json"
+
+
+def items(folder: Path) -> list[Item]:
+    """Return the balanced questions of testdev, in the order of the file.
+
+    Truth is `image`, `answer`, and the types of the question, `structural` and `semantic`.
+
+    Raises InputError when the file is missing, or a question in it has not all of that.
+    """
+    path = folder / _QUESTIONS
+    content = read_json(path)
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"{path}: no object of questions by their ids; give GQA's own file")
+    questions = []
+    for id, question in content.items():
+        where = f"{path}: question {id}"
+        if not isinstance(question, dict):
+            raise InputError(f"{where}: is no object; give GQA's own file")
+        # eval.py leaves such questions out of every mean.
+        if question.get("isBalanced") is False:
+            raise InputError(f"{where}: isBalanced is false; give the file of balanced questions")
+        types = question.get("types") or {}
+        fields = {
+            **{name: question.get(name) for name in ("question", "answer", "imageId")},
+            **{name: types.get(name) for name in ("structural", "semantic")},
+        }
+        for name, value in fields.items():
+            if not isinstance(value, str):
+                raise InputError(f"{where}: {name} is missing; download the file again")
+        truth = {
+            "kind": "gqa",
+            "image": f"{fields['imageId']}.jpg",
+            **{name: fields[name] for name in ("answer", "structural", "semantic")},
+        }
+        questions.append(Item(id, (), str(fields["question"]), truth))
+    return questions
+
+
+def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
+    """Return the counts of one answer, overall and under `binary/` or `open/`, all 0 or 1.
+
+    `items` (1), `official_correct`: equal to the answer once final periods and capitals are gone
+    (`convert_gqa_for_eval.py` of LLaVA); `strict_correct`: equal after the normalisation of
+    VQA; `unparsed` (nothing is left after that) and `differs`. A question is open when its
+    structural type is `query`, as in `eval.py`.
+    """
+    truth = item.truth["answer"]
+    answer = normalised(response)
+    official = response.rstrip(".").lower() == truth
+    strict = bool(answer) and answer == normalised(truth)
+    counts = {
+        "items": 1,
+        "official_correct": int(official),
+        "strict_correct": int(strict),
+        "unparsed": int(not answer),
+        "differs": int(official != strict),
+    }
+    part = "open" if item.truth["structural"] == "query" else "binary"
+    note = ("right" if strict else "wrong") if answer else "no answer"
+    return {
+        **counts,
+        **{f"{part}/{name}": count for name, count in counts.items()},
+        "flawed": not strict,
+        "expected": truth,
+        "note": f"{note} (official: {'right' if official else 'wrong'})"
+        if official != strict
+        else note,
+    }
+
+
+def metrics(columns: set[str]) -> dict[str, Metric]:
+    """Return the accuracy of both readings in percent, also of binary and of open questions.
+
+    The official one is rounded to the two decimals that `eval.py` prints.
+    """
+    found = {}
+    for part in ("", *(part for part in ("binary/", "open/") if f"{part}items" in columns)):
+
+        def official(sums: Sums, part: str = part) -> Array:
+            return printed(100 * ratio(sums[f"{part}official_correct"], sums[f"{part}items"]), 2)
+
+        def strict(sums: Sums, part: str = part) -> Array:
+            return 100 * ratio(sums[f"{part}strict_correct"], sums[f"{part}items"])
+
+        meaning = f"percent of {part.strip('/') or 'all'} questions answered as people do"
+        found[f"official/{part}accuracy"] = Metric(official, "higher", meaning)
+        found[f"strict/{part}accuracy"] = Metric(strict, "higher", meaning)
+    return found

@@ -1,0 +1,404 @@
+"""Object HalBench of RLHF-V (arXiv 2312.00849): COCO objects that detailed answers hallucinate.
+
+The official reading is that of `eval/eval_gpt_obj_halbench.py` of RLHF-V/RLHF-V: a judge lists the
+objects that an answer mentions (stage 1), and what a parser makes of its phrases is mapped to
+COCO's classes with `synonyms_refine.txt` (stage 2). The measures are CHAIR's (arXiv 1809.02156),
+with each name counted once per answer.
+"""
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from mmpref.benchmarks import judged
+from mmpref.benchmarks.chair.score import (
+    NO_OBJECTS,
+    SUBSET,
+    Words,
+    classified,
+    count_words,
+    difference,
+    expected,
+    find_mentions,
+    finished,
+    ground_truth,
+    image_id,
+    make_words,
+    merge,
+    percent,
+    read_classes,
+    spans,
+)
+from mmpref.errors import InputError
+from mmpref.language.words import lemma, singular, tagged, tokens
+from mmpref.records.items import Item
+from mmpref.scoring.judge import Call
+from mmpref.scoring.resources import Resources
+from mmpref.scoring.statistics import Metric, ratio
+
+_OWN_PROMPT = Path(__file__).with_name("judge.txt")
+QUESTIONS = "obj_halbench_300_with_image.jsonl"
+SYNONYMS = "synonyms_refine.txt"
+PROMPT = "prompt.txt"
+PARSER = "en_core_web_trf"
+
+_SCRIPT = "eval_gpt_obj_halbench.py"
+# Of the official call, which is repeated up to a hundred times until the reply is a list.
+_MAX_TOKENS, _TEMPERATURES = 512, (0.2,) * 5
+# Answers of so many words are not put to the judge.
+_SHORT = 3
+_NOUNS = ("NN", "NNS", "NNP", "NNPS")
+
+
+def items(folder: Path) -> list[Item]:
+    """Return the questions of the benchmark with their images, which are embedded.
+
+    `folder` holds `obj_halbench_300_with_image.jsonl` (rows of `image_id`, `question` and `image`,
+    base64) and `synonyms_refine.txt`; it or the folder `chair` beside it what `chair.items` takes
+    for its ground truth: COCO's annotations, here read with WordNet's lemmas, or CHAIR's subset as
+    it is. Ids are image ids.
+
+    Raises InputError when a file is missing or foreign, or an image is not annotated.
+    """
+    path = folder / QUESTIONS
+    rows: dict[str, tuple[bytes, str]] = {}
+    for number, row in enumerate(judged.read_json(path), start=1):
+        where = f"{path}: row {number}"
+        id, image, question = _question(where, row)
+        if id in rows:
+            raise InputError(f"{where} (image_id {id}): image_id: twice; download it again")
+        rows[id] = (image, question)
+    here = (folder / "annotations").is_dir() or (folder / SUBSET).is_file()
+    annotated = folder if here else folder.parent / "chair"
+    truths = ground_truth(annotated, rows.keys(), _words(folder / SYNONYMS), lemma)
+    found = []
+    for id, (image, question) in rows.items():
+        name, objects = truths[id]
+        truth = {"kind": "object-halbench", "image": name, "objects": objects, "question": question}
+        found.append(Item(id, (image,), question, truth))
+    return found
+
+
+def calls(item: Item, response: str, resources: Resources) -> list[Call]:
+    """Return one call per judge run, none for an answer of at most three words.
+
+    The prompt is ours, or the official one where the benchmark's folder has it, in `prompt.txt`
+    (with `{question}` and `{answer}`) or in `eval_gpt_obj_halbench.py`. That one is sent as the
+    official script does, as a system message, which not every model takes alone.
+
+    Raises InputError when an official prompt has no place for question or answer.
+    """
+    answer = _cleaned(response)
+    if _is_short(answer):
+        return []
+    prompt, whose = _prompt(resources)
+    # In the official order; the answer last, for it may hold anything.
+    prompt = prompt.replace("{question}", item.truth["question"]).replace("{answer}", answer)
+    messages = [{"role": "system" if whose == "official" else "user", "content": prompt}]
+    return [
+        Call(item.id, run, messages, _MAX_TOKENS, _TEMPERATURES)
+        for run in range(resources.judge_runs)
+    ]
+
+
+def usable(text: str) -> bool:
+    """Return whether a judge's reply holds exactly one JSON list, of strings ("()" is empty)."""
+    return parse(text) is not None
+
+
+def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
+    """Return the counts of one answer; with a judge they are sums over the judge's runs.
+
+    Counts: `items` (1), `unparsed`, `differs`, and `words`, `mentions` and `hallucinated` (names,
+    each once per answer), `hallucinated_answers`, `object_answers` (answers with a mention),
+    `covered` (classes of the image that are mentioned) and `objects` (classes in the image). With
+    a judge the official reading's begin with `official_`, and `judge_failures` is the number of
+    runs without a usable reply, which count nowhere else. Without one there is one reading, the
+    mentions of `chair.find_mentions` in the answer, and its counts begin with `rules_`.
+
+    `parser` names what parsed the judge's phrases for the official reading; with any other than
+    spaCy's `en_core_web_trf` its numbers are not official. `judge_prompt` is `official` or
+    `mmpref`. The mentions shown are those of the classes that the judge found.
+    """
+    if resources.folder is None:
+        raise InputError(f"Object HalBench: no folder with {SYNONYMS} is given; name its data")
+    words, objects = _words(resources.folder / SYNONYMS), item.truth["objects"]
+    answer = _cleaned(response)
+    if not resources.judge:
+        return _by_rules(response, answer, objects, words)
+    official: list[list[str]] = []
+    strict: list[list[str]] = []
+    failures, notes = 0, []
+    for texts in judged.texts(item, resources):
+        loose, clean = judged.first(_official_phrases, texts), judged.first(parse, texts)
+        if _is_short(answer):
+            # Officially such an answer mentions nothing; it is a phrase itself.
+            loose, clean = [], [answer]
+        if loose is not None:
+            official.append([name for _, name in official_names(loose, words)])
+        if clean is None:
+            failures += 1
+        else:
+            strict.append([name for _, name in strict_names(clean, words)])
+        if loose is not None and clean is not None:
+            notes.append(difference(official[-1], strict[-1]))
+        elif clean is not None:
+            notes.append("the official reading does not take the judge's reply")
+    if failures:
+        notes.append(f"no usable reply in {failures} of {resources.judge_runs} runs of the judge")
+    named = {name for names in strict for name in names}
+    flawed = sum(not set(names) <= set(objects) for names in strict)
+    shown = [mention for mention in find_mentions(response, words) if mention.name in named]
+    return {
+        "items": 1,
+        **_counts("official_", official, objects),
+        "official_words": len(answer.split(" ")),
+        **_counts("", strict, objects),
+        "words": count_words(answer),
+        "judge_failures": failures,
+        "unparsed": int(not strict),
+        "differs": int([Counter(names) for names in official] != [Counter(n) for n in strict]),
+        "flawed": 2 * flawed > len(strict),
+        "note": "; ".join(dict.fromkeys(filter(None, notes))),
+        "expected": expected(objects),
+        "judge_prompt": _prompt(resources)[1],
+        "parser": _parser_name(),
+        **spans(shown, objects),
+    }
+
+
+def metrics(columns: set[str]) -> dict[str, Metric]:
+    """Return the metrics in percent; the official ones as the summary prints them (`%.2f`).
+
+    CHAIRs is the official "Response Hall" (`CHAIRs_refine`: of answers with an object), CHAIRi
+    "Object Hall", Recall "Object Recall" and words "Average Length" (split on single spaces);
+    "Response Correct" and "Object Correct" are 100 less the first two. Recall is the recall on
+    COCO objects in the main text of the BDHS study (arXiv 2407.02477). Without a judge the metrics
+    are a part `rules`, for they are neither reading of the benchmark.
+    """
+    if "rules_mentions" in columns:
+        parts: list[tuple[str, str, int | None, str]] = [
+            ("rules", "rules_", None, " (found by rule, without a judge)")
+        ]
+    else:
+        caveat = f" (official only where `parser` is spaCy's {PARSER})"
+        parts = [("official", "official_", 2, caveat), ("strict", "", None, "")]
+    return {
+        f"{part}/{name}": metric
+        for part, start, digits, caveat in parts
+        for name, metric in _metrics(start, digits, caveat).items()
+    }
+
+
+def official_names(phrases: Sequence[Any], words: Words) -> list[tuple[str, str]]:
+    """Return the distinct names in the judge's phrases with their classes, as the official stage 2.
+
+    Of each phrase, after "a ", the listed pairs of lemmas count, or without one the runs of
+    nouns: "wine glass" in "tall wine glass", but nothing in "tennis player".
+    """
+    found: list[str] = []
+    for phrase in phrases:
+        parsed = _parse(f"a {phrase}")
+        pairs = [word for word, paired in merge([word for word, _ in parsed], words) if paired]
+        found += pairs or noun_runs(parsed)
+    return classified(list(dict.fromkeys(found)), words)
+
+
+def noun_runs(parsed: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the longest runs of nouns among (lemma, tag) pairs, joined by spaces."""
+    runs: list[list[str]] = [[]]
+    for word, tag in parsed:
+        if tag in _NOUNS:
+            runs[-1].append(word)
+        else:
+            runs.append([])
+    return [" ".join(run) for run in runs if run]
+
+
+def strict_names(phrases: Sequence[str], words: Words) -> list[tuple[str, str]]:
+    """Return the distinct names that are heads of the phrases, with their classes.
+
+    A name before another noun says what kind of thing that is: a "tennis player" is a person, a
+    "dog house" no dog. Beside a toilet a "seat" does not count.
+    """
+    found = {
+        mention.word: mention.name
+        for phrase in phrases
+        for mention in find_mentions(phrase, words)
+        if _is_head(phrase, mention.end)
+    }
+    return [(word, name) for word, name in found.items() if word != "seat" or "toilet" not in found]
+
+
+def _is_head(phrase: str, end: int) -> bool:
+    """Return whether no noun follows character `end` at once, as NLTK's tagger sees it."""
+    before = len(tokens(phrase[:end].lower()))
+    after = tagged(tokens(phrase.lower()))[before:]
+    return not after or after[0][1] not in _NOUNS
+
+
+def _by_rules(response: str, answer: str, objects: Sequence[str], words: Words) -> dict[str, Any]:
+    mentions = find_mentions(response, words)
+    names = list({mention.word: mention.name for mention in mentions}.values())
+    return {
+        "items": 1,
+        **_counts("rules_", [names], objects),
+        "rules_words": count_words(answer),
+        "unparsed": int(count_words(answer) == 0),
+        "differs": 0,
+        "flawed": not set(names) <= set(objects),
+        "note": "",
+        "expected": expected(objects),
+        **spans(mentions, objects),
+    }
+
+
+def _counts(start: str, runs: Sequence[Sequence[str]], objects: Sequence[str]) -> dict[str, int]:
+    """Return the counts of the names' classes, summed over the judge's runs."""
+    hallucinated = [sum(name not in objects for name in names) for names in runs]
+    return {
+        f"{start}mentions": sum(len(names) for names in runs),
+        f"{start}hallucinated": sum(hallucinated),
+        f"{start}hallucinated_answers": sum(number > 0 for number in hallucinated),
+        f"{start}object_answers": sum(bool(names) for names in runs),
+        f"{start}covered": sum(len(set(names) & set(objects)) for names in runs),
+        f"{start}objects": len(objects) * len(runs),
+    }
+
+
+def _metrics(start: str, digits: int | None, caveat: str) -> dict[str, Metric]:
+    return {
+        "CHAIRs": Metric(
+            percent(f"{start}hallucinated_answers", f"{start}object_answers", digits),
+            "lower",
+            f"% of the answers with a COCO object that mention one not in the image{caveat}",
+        ),
+        "CHAIRi": Metric(
+            percent(f"{start}hallucinated", f"{start}mentions", digits),
+            "lower",
+            f"% of objects, each once per answer, that are not in the image{caveat}",
+        ),
+        "Recall": Metric(
+            percent(f"{start}covered", f"{start}objects", digits),
+            "higher",
+            f"% of the objects in the images that the answers mention{caveat}",
+        ),
+        "words": Metric(
+            lambda sums: finished(ratio(sums[f"{start}words"], sums["items"]), digits),
+            None,
+            "words per answer",
+        ),
+    }
+
+
+def _question(where: str, row: Any) -> tuple[str, bytes, str]:
+    """Return the image id, the image and the question of a row."""
+    question, encoded = (judged.text_field(where, row, field) for field in ("question", "image"))
+    try:
+        id = image_id(row.get("image_id"))
+        return id, base64.b64decode(encoded, validate=True), question
+    except (ValueError, InputError) as error:
+        raise InputError(
+            f"{where}: image_id or image (base64): {error}; download the file again"
+        ) from None
+
+
+def _cleaned(response: str) -> str:
+    return response.replace("Assistant:", "").strip()
+
+
+def _is_short(answer: str) -> bool:
+    return len(answer.split()) <= _SHORT
+
+
+def _prompt(resources: Resources) -> tuple[str, str]:
+    """Return the prompt and whose it is: `official` or `mmpref`."""
+    override = resources.folder / PROMPT if resources.folder else None
+    if override and override.is_file():
+        prompt, whose = override.read_text(encoding="utf-8"), "official"
+    else:
+        prompt, whose = judged.judge_prompt(resources, (_SCRIPT,), "prompt_template", _OWN_PROMPT)
+    for field in ("{question}", "{answer}"):
+        if field not in prompt:
+            raise InputError(
+                f"{override if whose == 'official' else 'the prompt'}: has no {field}; write it "
+                "where that belongs, or remove the file to use mmpref's own prompt"
+            )
+    return prompt, whose
+
+
+@cache
+def _words(path: Path) -> Words:
+    classes = {name.strip(): kind.strip() for name, kind in read_classes(path).items()}
+    longer = [name for name in classes if " " in name]
+    return make_words(classes, (*longer, *NO_OBJECTS))
+
+
+def parse(text: str) -> list[str] | None:
+    """Return the strings of the only JSON list in a text, or None."""
+    text = text.strip()
+    if text == "()":
+        return []
+    decoder, place, lists = json.JSONDecoder(), 0, []
+    while (begin := text.find("[", place)) >= 0:
+        try:
+            value, place = decoder.raw_decode(text, begin)
+        except json.JSONDecodeError:
+            return None
+        lists.append(value)
+    if len(lists) != 1 or not all(isinstance(phrase, str) for phrase in lists[0]):
+        return None
+    return list(lists[0])
+
+
+def _official_phrases(text: str) -> list[Any] | None:
+    """Return the phrases as the official parser does: any JSON, or that in the last line.
+
+    Of an object these are the keys, of a string the letters. Other JSON ends the official run.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError:
+        if '["' not in text:
+            return None
+        try:
+            value = json.loads(text.strip().split("\n")[-1])
+        except ValueError:
+            return None
+    return list(value) if isinstance(value, list | dict | str) else None
+
+
+@lru_cache(maxsize=100_000)
+def _parse(phrase: str) -> tuple[tuple[str, str], ...]:
+    """Return the lemma and tag of each word, by spaCy where it is installed, otherwise NLTK."""
+    nlp = _spacy()
+    if nlp is not None:
+        return tuple((token.lemma_, token.tag_) for token in nlp(phrase))
+    return tuple((_noun(word, tag), tag) for word, tag in tagged(tokens(phrase.lower())))
+
+
+def _noun(word: str, tag: str) -> str:
+    """Return the lemma of a noun, any other word as it is."""
+    found = lemma(word) if tag in _NOUNS else word
+    # "men" and "people" are nouns of their own in WordNet, and "smartphones" is none.
+    return singular(word) if found == word and tag in ("NNS", "NNPS") else found
+
+
+def _parser_name() -> str:
+    nlp = _spacy()
+    return f"{PARSER} {nlp.meta['version']}" if nlp is not None else f"nltk (not {PARSER})"
+
+
+@cache
+def _spacy() -> Any:
+    """Return spaCy's pipeline, or None where it is not installed."""
+    try:
+        import spacy
+
+        return spacy.load(PARSER)
+    except (ImportError, OSError):
+        return None

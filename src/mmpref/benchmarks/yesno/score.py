@@ -1,0 +1,100 @@
+"""Yes/no questions about objects, asked as POPE asks them (arXiv 2305.10355)."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from mmpref.records.items import SETTINGS, Item
+from mmpref.scoring.resources import Resources
+from mmpref.scoring.statistics import Array, Metric, Sums, ratio
+
+_ANSWER = re.compile(r"\W*(yes|no)(?![\w'’-])", re.IGNORECASE)
+# First words that look like an answer and are none.
+_NO_ANSWER = re.compile(
+    r"\W*(?:yes[\s/]+(?:(?:and|or)\s+)?no|no\s+(?:idea|doubt))\b", re.IGNORECASE
+)
+
+
+def parse(response: str) -> str | None:
+    """Return `yes` or `no` when that is the first word of the answer, otherwise None.
+
+    Nothing is guessed from the rest: "There is no dog", "Nope" and "Yes or no?" are None.
+    """
+    found = _ANSWER.match(response)
+    if not found or _NO_ANSWER.match(response):
+        return None
+    return found[1].lower()
+
+
+def counts(answer: str | None, label: str) -> dict[str, int]:
+    """Return `answered_yes`, `true_yes` (answered and labelled so) and `correct`, all 0 or 1."""
+    return {
+        "answered_yes": int(answer == "yes"),
+        "true_yes": int(answer == label == "yes"),
+        "correct": int(answer == label),
+    }
+
+
+def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
+    """Return the counts of one answer, overall and under `SETTING/`.
+
+    `items` (1), `labelled_yes`, `answered_yes`, `true_yes` (both), `correct`, `unparsed`, all 0 or
+    1; besides, for the reader, `flawed`, `note` and `expected`.
+    """
+    answer, label, setting = parse(response), item.truth["label"], item.truth["setting"]
+    columns = {
+        "items": 1,
+        "labelled_yes": int(label == "yes"),
+        **counts(answer, label),
+        "unparsed": int(answer is None),
+    }
+    return {
+        **columns,
+        **{f"{setting}/{name}": count for name, count in columns.items()},
+        "flawed": answer != label,
+        "note": "neither yes nor no" if answer is None else "right" if answer == label else "wrong",
+        "expected": f"True answer: {label} ({setting})",
+    }
+
+
+def metrics(columns: set[str]) -> dict[str, Metric]:
+    """Return the metrics by name, overall and, under `SETTING/`, for each setting in `columns`.
+
+    The positive class is yes. An unparsed answer is neither yes nor no: it counts against
+    accuracy and recall, and not for precision.
+    """
+    present = [f"{setting}/" for setting in SETTINGS if f"{setting}/items" in columns]
+    return {
+        f"{prefix}{name}": metric
+        for prefix in ("", *present)
+        for name, metric in rates(prefix).items()
+    }
+
+
+def rates(prefix: str = "", reading: str = "") -> dict[str, Metric]:
+    """Return the metrics of the columns under `prefix` (`SETTING/` or all), by name.
+
+    Where there are several readings of the answers, what `counts` returns for one of them stands
+    in columns that begin with `reading`.
+    """
+    items, labelled = f"{prefix}items", f"{prefix}labelled_yes"
+    answered, true, correct = (
+        f"{prefix}{reading}{name}" for name in ("answered_yes", "true_yes", "correct")
+    )
+
+    def f1(sums: Sums) -> Array:
+        return ratio(2 * sums[true], sums[answered] + sums[labelled])
+
+    def share(numerator: str, denominator: str) -> Callable[[Sums], Array]:
+        return lambda sums: ratio(sums[numerator], sums[denominator])
+
+    return {
+        "accuracy": Metric(share(correct, items), "higher", "share of right answers"),
+        "precision": Metric(share(true, answered), "higher", "share of right ones among yes"),
+        "recall": Metric(share(true, labelled), "higher", "share of present objects seen"),
+        "F1": Metric(f1, "higher", "harmonic mean of precision and recall"),
+        "yes": Metric(share(answered, items), None, "share of answers that are yes"),
+        "unparsed": Metric(
+            share(f"{prefix}unparsed", items), "lower", "share of answers neither yes nor no"
+        ),
+    }

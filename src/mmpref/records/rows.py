@@ -1,0 +1,78 @@
+"""A preference pair, and a row of a source that may become one."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+IMAGE_PLACEHOLDER = "<image>"
+"""Where LLaVA-style texts put the image. Tokenizers make it a token that would lack its image."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to a question about images, of which the first is preferred.
+
+    `images` are encoded image files, `prompt` and the answers plain text. `rejected` is empty only
+    before a sampler has drawn it.
+    """
+
+    id: str
+    images: tuple[bytes, ...]
+    prompt: str
+    chosen: str
+    rejected: str
+    source: str
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """The answers by name, those that views ask for."""
+        return {"chosen": self.chosen, "rejected": self.rejected}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row of a source as it was found: any field may be missing (None) or of a wrong type.
+
+    `file` and `row` (from 1) say where it stands. `images` should be a sequence of encoded image
+    files (bytes) or of paths to them, which are read when the row's turn comes.
+    """
+
+    file: str
+    row: int
+    id: Any
+    images: Any
+    prompt: Any
+    chosen: Any
+    rejected: Any
+    source: str
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def candidate(pair: Pair, file: str, row: int) -> Candidate:
+    """Return a pair to be checked again, as row `row` of `file`."""
+    return Candidate(
+        file=file,
+        row=row,
+        id=pair.id,
+        images=pair.images,
+        prompt=pair.prompt,
+        chosen=pair.chosen,
+        rejected=pair.rejected,
+        source=pair.source,
+        meta=pair.meta,
+    )
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A row that is no preference pair, why, and what stood in it (JSON-like).
+
+    What is particular about the row ends the reason in parentheses, so that reasons can be counted.
+    """
+
+    file: str
+    row: int
+    id: str
+    field: str
+    reason: str
+    content: dict[str, Any]

@@ -1,0 +1,561 @@
+"""A judge model behind an OpenAI-compatible chat endpoint.
+
+Every reply is stored as it comes, so that a run that was stopped asks only for what is missing.
+The key is sent to the endpoint and appears nowhere else.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+
+from mmpref.errors import InputError
+from mmpref.files import replacing
+from mmpref.journal import Journal
+from mmpref.progress import say, track
+from mmpref.records.images import FORMATS, storable_image
+from mmpref.study.benchmarks import Judge
+
+if TYPE_CHECKING:  # half a second to import, and most who import this module ask nothing
+    from openai import APIError, AsyncOpenAI
+
+FREE = "a local server with the same API (vLLM, llama.cpp, Ollama) costs nothing and needs no key"
+
+# Nothing about the settings goes in here: another model's replies may stand in the same store.
+_STORE = "judge replies"
+
+# So many calls in a row without a text are no accident.
+_FAILURES = 5
+
+_HINTS = {
+    400: "check that this model takes such requests (model name, max_tokens, temperature, images)",
+    401: "check the key",
+    403: "check the key, and that it may use this model",
+    404: "check the model's name and the base URL, which ends before /chat/completions",
+}
+
+# The only 400 that says nothing about the other calls: this prompt is too long, or filtered.
+# Wordings of OpenAI, Azure, vLLM, SGLang and llama.cpp.
+_ABOUT_ONE_PROMPT = re.compile(
+    "context[ _](length|size|window)|maximum model length|content[ _](filter|management|policy)",
+    re.IGNORECASE,
+)
+
+# Shorter keys are placeholders ("none", "EMPTY") that a judge may well write.
+_SECRET = 16
+
+
+@dataclass(frozen=True)
+class Call:
+    """One question to the judge about the answer to item `item`, for judge run `run` (from 0).
+
+    `messages` are in the form of the chat API; an image is a part `{"type": "image_url",
+    "image_url": {"url": "data:..."}}`. The judge is asked at each of `temperatures` in turn until
+    its reply is usable.
+    """
+
+    item: str
+    run: int
+    messages: Sequence[dict[str, Any]]
+    max_tokens: int
+    temperatures: tuple[float, ...] = (0.0,)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back for a call: `text`, or `error` when nothing did.
+
+    `attempt` counts the temperatures tried, from 0; `model` is the name the endpoint returned, None
+    when it returned no reply at all; `score` what the strict reading made of the text when it came,
+    None for nothing (scorers read the text again).
+    """
+
+    item: str
+    run: int
+    attempt: int
+    prompt_sha256: str
+    model: str | None = None
+    text: str | None = None
+    error: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    score: Any = None
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """Which judge is asked, where and how.
+
+    `url` is the base URL (".../v1"), `key` None where none is needed. At most `concurrency` calls
+    run at a time; each is repeated up to `retries` times when the endpoint is busy, broken, or
+    silent for `timeout` seconds. Replies count when they come from `model` or one of `returns`,
+    names the endpoint may give it. Prices are per million tokens, None if unknown.
+    """
+
+    model: str
+    url: str = field(repr=False)
+    key: str | None = field(default=None, repr=False)
+    concurrency: int = 8
+    retries: int = 5
+    timeout: float = 120.0
+    returns: tuple[str, ...] = ()
+    input_price: float | None = None
+    output_price: float | None = None
+
+    @property
+    def host(self) -> str:
+        """The part of `url` that messages show."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
+    @property
+    def names(self) -> set[str]:
+        """The names under which replies count."""
+        return {self.model, *self.returns}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What asking would take: of `calls` calls, `stored` have a text in the store already.
+
+    The rest is about the others, each asked once: estimated `prompt_tokens` of their text (a
+    quarter of its characters), how many `images` come on top, at most `completion_tokens`, and the
+    `cost` of these tokens, None if the prices are unknown.
+    """
+
+    calls: int
+    stored: int
+    prompt_tokens: int
+    images: int
+    completion_tokens: int
+    cost: float | None
+
+    def __str__(self) -> str:
+        images = f" and {self.images:,} images, whose tokens are not counted" * bool(self.images)
+        cost = "prices unknown" if self.cost is None else f"at most about {self.cost:.2f}"
+        return (
+            f"{self.calls - self.stored:,} of {self.calls:,} calls to make: about "
+            f"{self.prompt_tokens:,} prompt tokens (characters / 4){images}, at most "
+            f"{self.completion_tokens:,} completion tokens, {cost}; asking again after an unusable "
+            "reply comes on top"
+        )
+
+
+def settings_from_environment(
+    model: str,
+    *,
+    url_variable: str = "OPENAI_BASE_URL",
+    key_variable: str | None = "OPENAI_API_KEY",
+    **options: Any,
+) -> JudgeSettings:
+    """Return settings with URL and key from the environment; `options` are the other fields.
+
+    `key_variable` None: the endpoint needs no key, and none is sent.
+
+    Raises InputError when a variable is not set or holds no URL or no key.
+    """
+    url = os.environ.get(url_variable, "").strip()
+    if not url:
+        raise InputError(
+            f"{url_variable} is not set; set it to the base URL of the judge's endpoint, for "
+            f"example http://localhost:8000/v1: {FREE}"
+        )
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"{url_variable} is no URL; write it like http://localhost:8000/v1")
+    if "@" in parts.netloc:
+        raise InputError(f"{url_variable} holds a user or a password; leave only the host")
+    key = None
+    if key_variable is not None:
+        key = os.environ.get(key_variable, "").strip()
+        if not key:
+            raise InputError(
+                f"{key_variable} is not set; set it to the key of {parts.hostname}, or name no key "
+                f"variable where none is needed: {FREE}"
+            )
+        if not (key.isascii() and key.isprintable()):
+            raise InputError(f"{key_variable} holds characters that no key has; copy it again")
+    return JudgeSettings(model=model, url=url, key=key, **options)
+
+
+def settings_of(judge: Judge, asks: bool = True) -> JudgeSettings:
+    """Return the settings of a study's judge; the environment counts only if it is asked anything.
+
+    Raises InputError as `settings_from_environment`.
+    """
+    options = judge.model_dump(exclude={"model", "url_variable", "key_variable"})
+    options["returns"] = tuple(judge.returns)
+    if not asks:
+        return JudgeSettings(judge.model, url="", **options)
+    return settings_from_environment(
+        judge.model, url_variable=judge.url_variable, key_variable=judge.key_variable, **options
+    )
+
+
+def image_part(data: bytes) -> dict[str, Any]:
+    """Return an image file as a part of a message; what endpoints may not read becomes a PNG.
+
+    Raises InputError as `mmpref.records.images.storable_image` does.
+    """
+    data = storable_image(data)
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
+        kind = str(image.format).lower().replace("mpo", "jpeg")
+    url = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def prompt_sha256(call: Call, attempt: int, settings: JudgeSettings) -> str:
+    """Return the digest of all that is sent to the model at an attempt."""
+    content = json.dumps(_request(call, attempt, settings), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def ask(
+    calls: Sequence[Call],
+    settings: JudgeSettings,
+    store: Path,
+    usable: Callable[[str], bool],
+    parse: Callable[[str], Any] = lambda text: None,
+) -> list[Reply]:
+    """Return the replies to all calls, in their order: every attempt of each.
+
+    `parse` returns the score in a text, which is stored with it. The last reply to a call is
+    `usable`, or the one at the last temperature, or a failure (its `error` says why). `store`
+    keeps everything that comes back; what it already holds for the same prompt at the same
+    temperature is not asked again, unless it was a failure.
+
+    Raises InputError when the endpoint refuses the key, the model or the request (HTTP 400, 401,
+    403, 404), when another model answers, and when nothing works: as many calls failed in a row
+    as are asked at a time, and at least five; or all, if they are fewer and none ever worked.
+    """
+    twice = [key for key, times in Counter((c.item, c.run) for c in calls).items() if times > 1]
+    if twice:
+        raise ValueError(f"several calls for item and run {twice[0]}")
+    with Journal(store, _STORE) as journal:
+        known = _known(store, settings)
+        missing = [call for call in calls if not _so_far(call, settings, known, usable)[1]]
+        if missing:
+            say(
+                f"judge {settings.model} at {settings.host}: {len(missing)} of {len(calls)} calls "
+                f"to make, replies go to {store}"
+            )
+            asyncio.run(_ask(missing, settings, known, journal, usable, parse))
+    return [reply for call in calls for reply in _so_far(call, settings, known, usable)[0]]
+
+
+def plan(calls: Sequence[Call], settings: JudgeSettings, store: Path | None = None) -> Plan:
+    """Return what `ask` would take. Nothing is sent, and `store` stays as it is."""
+    known = _known(store, settings) if store is not None and store.exists() else {}
+    rest = [call for call in calls if _key(call, 0, settings) not in known]
+    parts = [part for call in rest for message in call.messages for part in _parts(message)]
+    characters = sum(len(part.get("text", "")) for part in parts)
+    prompt_tokens = -(-characters // 4)
+    completion_tokens = sum(call.max_tokens for call in rest)
+    return Plan(
+        calls=len(calls),
+        stored=len(calls) - len(rest),
+        prompt_tokens=prompt_tokens,
+        images=sum(part["type"] == "image_url" for part in parts),
+        completion_tokens=completion_tokens,
+        cost=_cost(prompt_tokens, completion_tokens, settings),
+    )
+
+
+def totals(replies: Sequence[Reply], settings: JudgeSettings) -> dict[str, Any]:
+    """Return what asking took: calls, failures, attempts, tokens, cost, names of the models.
+
+    A call failed when its last attempt brought no text. The cost is None if a price is unknown.
+    """
+    last = {(reply.item, reply.run): reply for reply in sorted(replies, key=lambda r: r.attempt)}
+    prompt_tokens = sum(reply.prompt_tokens for reply in replies)
+    completion_tokens = sum(reply.completion_tokens for reply in replies)
+    return {
+        "calls": len(last),
+        "failures": sum(reply.text is None for reply in last.values()),
+        "attempts": len(replies),
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "cost": _cost(prompt_tokens, completion_tokens, settings),
+        "models": sorted({reply.model for reply in replies if reply.model}),
+    }
+
+
+def write_replies(path: str | Path, replies: Iterable[Reply]) -> None:
+    """Write replies as JSON Lines."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for reply in replies:
+            file.write(json.dumps(asdict(reply), ensure_ascii=False) + "\n")
+
+
+def read_replies(path: str | Path) -> dict[str, list[Reply]]:
+    """Return the replies in a file by item, ordered by run, then attempt.
+
+    Raises InputError when the file cannot be read or a line is no reply.
+    """
+    try:
+        lines = Path(path).read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); judge again") from None
+    replies = []
+    for number, line in enumerate(lines, start=1):
+        if not line and number == len(lines):
+            continue
+        try:
+            reply = _REPLY.validate_json(line, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "no JSON"
+            raise InputError(
+                f"{path}: line {number}: {place}: {first['msg']}; judge again, what is in the "
+                "store is not asked anew"
+            ) from None
+        replies.append(reply)
+    return by_item(replies)
+
+
+def by_item(replies: Iterable[Reply]) -> dict[str, list[Reply]]:
+    """Return replies by item, ordered by run, then attempt."""
+    found: dict[str, list[Reply]] = {}
+    for reply in sorted(replies, key=lambda reply: (reply.run, reply.attempt)):
+        found.setdefault(reply.item, []).append(reply)
+    return found
+
+
+_REPLY = TypeAdapter(Reply)
+_Key = tuple[str, int, int, str]
+_Known = dict[_Key, Reply]
+
+
+def _request(call: Call, attempt: int, settings: JudgeSettings) -> dict[str, Any]:
+    return {
+        "model": settings.model,
+        "messages": list(call.messages),
+        "max_tokens": call.max_tokens,
+        "temperature": float(call.temperatures[attempt]),
+    }
+
+
+def _key(call: Call, attempt: int, settings: JudgeSettings) -> _Key:
+    return call.item, call.run, attempt, prompt_sha256(call, attempt, settings)
+
+
+def _known(store: Path, settings: JudgeSettings) -> _Known:
+    """Return the texts in a store that this judge gave."""
+    known: _Known = {}
+    for line in store.read_bytes().split(b"\n"):
+        try:
+            reply = _REPLY.validate_json(line, strict=True)
+        except ValidationError:  # the store's first line, or a last one that is only half there
+            continue
+        if reply.text is not None and reply.model in settings.names:
+            known[reply.item, reply.run, reply.attempt, reply.prompt_sha256] = reply
+    return known
+
+
+def _so_far(
+    call: Call, settings: JudgeSettings, known: _Known, usable: Callable[[str], bool]
+) -> tuple[list[Reply], bool]:
+    """Return the replies to a call that are known, and whether nothing is left to ask."""
+    replies: list[Reply] = []
+    for attempt in range(len(call.temperatures)):
+        reply = known.get(_key(call, attempt, settings))
+        if reply is None:
+            return replies, False
+        replies.append(reply)
+        if reply.text is None or usable(reply.text):
+            break
+    return replies, True
+
+
+async def _ask(
+    calls: Sequence[Call],
+    settings: JudgeSettings,
+    known: _Known,
+    journal: Journal,
+    usable: Callable[[str], bool],
+    parse: Callable[[str], Any],
+) -> None:
+    """Add the replies to all calls to `known`, failures included."""
+    slots = asyncio.Semaphore(settings.concurrency)
+
+    async def finish(call: Call) -> Reply:
+        """Return the last reply to a call."""
+        # The slot is not given back by an error: nothing is sent after a call that ends the run.
+        await slots.acquire()
+        while True:
+            replies, complete = _so_far(call, settings, known, usable)
+            if complete:
+                slots.release()
+                return replies[-1]
+            reply = await _once(client, call, len(replies), settings)
+            if reply.text is not None:
+                reply = replace(reply, score=parse(reply.text))
+            journal.append([asdict(reply)])
+            if reply.model is not None and reply.model not in settings.names:
+                raise InputError(
+                    f"judge at {settings.host}: asked {settings.model!r}, but {reply.model!r} "
+                    f"answered; if that is the judge you mean, add {reply.model!r} to `returns`, "
+                    "otherwise ask for another model"
+                )
+            known[_key(call, reply.attempt, settings)] = reply
+
+    async with _client(settings) as client:
+        worked = bool(known)
+        limit = max(_FAILURES, settings.concurrency)
+        tasks = [asyncio.create_task(finish(call)) for call in calls]
+        failed = 0
+        try:
+            for task in track(asyncio.as_completed(tasks), "judge", total=len(tasks)):
+                reply = await task
+                # An endpoint that refuses single questions is not dead: it did answer.
+                if reply.text is not None or (worked and reply.model is not None):
+                    worked, failed = True, 0
+                else:
+                    failed += 1
+                if failed >= (limit if worked else min(limit, len(tasks))):
+                    raise InputError(
+                        f"judge {settings.model} at {settings.host}: {failed} calls in a row "
+                        f"failed, the last one for this reason: {reply.error}; once the endpoint "
+                        f"works, run it again: the replies so far are in {journal.path}"
+                    )
+        finally:
+            for started in tasks:
+                started.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _client(settings: JudgeSettings) -> "AsyncOpenAI":
+    """Return a client that takes what is no chat completion for a failure of the connection.
+
+    So the SDK's retries (with back-off, or after as long as `Retry-After` says) are for it too.
+    """
+    import httpx2
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+    async def check(response: httpx2.Response) -> None:
+        if response.is_success:
+            problem = _problem(await response.aread())
+            if problem:
+                raise httpx2.RemoteProtocolError(problem, request=response.request)
+
+    return AsyncOpenAI(
+        base_url=settings.url,
+        # With None the SDK would take the one in OPENAI_API_KEY, meant for another endpoint.
+        api_key=settings.key or "none",
+        max_retries=settings.retries,
+        timeout=settings.timeout,
+        http_client=DefaultAsyncHttpxClient(event_hooks={"response": [check]}),
+    )
+
+
+def _problem(body: bytes) -> str | None:
+    """Say why the body of a reply is no chat completion."""
+    try:
+        reply = json.loads(body)
+    except ValueError:
+        return f"the reply is no JSON: {body.decode(errors='replace')}"
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(first, dict) or not isinstance(first.get("message"), dict):
+        return f"the reply has no choices: {body.decode(errors='replace')}"
+    return None
+
+
+async def _once(client: "AsyncOpenAI", call: Call, attempt: int, settings: JudgeSettings) -> Reply:
+    """Return what comes back for one attempt.
+
+    Raises InputError when the endpoint says that asking further calls is of no use.
+    """
+    from openai import APIError
+
+    reply = Reply(call.item, call.run, attempt, prompt_sha256(call, attempt, settings))
+    request = cast(Any, _request(call, attempt, settings))
+    try:
+        completion = await client.chat.completions.create(**request)
+    except APIError as error:
+        reason = _short(_clean(_reason(error, settings), settings.key))
+        status = getattr(error, "status_code", None)
+        if status in _HINTS and not (status == 400 and _ABOUT_ONE_PROMPT.search(str(error.body))):
+            raise InputError(
+                f"judge {settings.model} at {settings.host}, item {call.item!r}: {reason}; "
+                f"{_HINTS[status]}"
+            ) from None
+        return replace(reply, error=reason)
+    # The SDK checks no types, and servers leave out what they like.
+    choice = completion.choices[0]
+    content = getattr(choice.message, "content", None)
+    refusal = getattr(choice.message, "refusal", None)
+    model = completion.model if isinstance(completion.model, str) else ""
+    text = failure = None
+    if model not in settings.names:
+        failure = "another model answered"
+    elif isinstance(content, str):
+        text = _clean(content, settings.key if len(settings.key or "") >= _SECRET else None)
+    else:
+        failure = f"no text (finish_reason {getattr(choice, 'finish_reason', None)})"
+        if refusal:
+            failure += f", refusal: {refusal}"
+    return replace(
+        reply,
+        model=_clean(model, settings.key),
+        text=text,
+        error=_short(_clean(failure, settings.key)) if failure else None,
+        prompt_tokens=_tokens(completion.usage, "prompt_tokens"),
+        completion_tokens=_tokens(completion.usage, "completion_tokens"),
+    )
+
+
+def _reason(error: "APIError", settings: JudgeSettings) -> str:
+    """Say in words what went wrong; the text may hold the key."""
+    from openai import APIStatusError, APITimeoutError
+
+    if isinstance(error, APITimeoutError):
+        return f"no reply within {settings.timeout:g} s"
+    if isinstance(error, APIStatusError):
+        body = error.body
+        message = body.get("message") if isinstance(body, dict) else None
+        return f"HTTP {error.status_code}: {message or body}"
+    cause = error.__cause__ or error
+    return str(cause) or type(cause).__name__
+
+
+def _clean(text: str, key: str | None) -> str:
+    """Return a text that came back without the key, and such that it can be written.
+
+    A reply of few tokens may end within an emoji: half a character is in no encoding.
+    """
+    return (text.replace(key, "[key]") if key else text).encode(errors="replace").decode()
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def _tokens(usage: object, field: str) -> int:
+    number = getattr(usage, field, None)
+    return number if isinstance(number, int) else 0
+
+
+def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _cost(prompt_tokens: int, completion_tokens: int, settings: JudgeSettings) -> float | None:
+    if settings.input_price is None or settings.output_price is None:
+        return None
+    return (
+        prompt_tokens * settings.input_price + completion_tokens * settings.output_price
+    ) / 1_000_000

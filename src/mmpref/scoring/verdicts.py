@@ -1,0 +1,328 @@
+"""Scoring: items and responses in, one verdict per item out, and metrics over the verdicts."""
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmpref.benchmarks.amber import score as amber
+from mmpref.benchmarks.caption import score as captions
+from mmpref.benchmarks.chair import score as chair
+from mmpref.benchmarks.gqa import score as gqa
+from mmpref.benchmarks.llava_bench import score as llava_bench
+from mmpref.benchmarks.mm_vet import score as mm_vet
+from mmpref.benchmarks.mmhal import score as mmhal
+from mmpref.benchmarks.object_halbench import score as object_halbench
+from mmpref.benchmarks.open import score as open_ended
+from mmpref.benchmarks.pope import score as pope
+from mmpref.benchmarks.vqa import score as vqa
+from mmpref.benchmarks.yesno import score as yesno
+from mmpref.errors import InputError
+from mmpref.files import replacing
+from mmpref.records.items import Item, load_image
+from mmpref.scoring.judge import Call
+from mmpref.scoring.resources import Resources
+from mmpref.scoring.statistics import Metric, bootstrap, estimate, ratio
+
+READINGS = {
+    "official": "what the benchmark's own scorer prints, its quirks included",
+    "strict": "what the metric says it measures; what cannot be parsed is not guessed",
+}
+"""The parts of metrics with two readings, in words."""
+
+
+class Scorer(Protocol):
+    """What a module in `scorers` offers."""
+
+    def verdict(self, item: Item, response: str, resources: Resources) -> dict[str, Any]:
+        """Return the columns of one item; numbers are sums' parts, everything else is shown."""
+
+    def metrics(self, columns: set[str]) -> dict[str, Metric]:
+        """Return the metrics that can be computed from a verdict table with `columns`."""
+
+
+# By the `kind` of an item's truth.
+SCORERS: dict[str, Scorer] = {
+    "caption": captions,
+    "yesno": yesno,
+    "open": open_ended,
+    "pope": pope,
+    "amber": amber,
+    "chair": chair,
+    "object-halbench": object_halbench,
+    "mmhal": mmhal,
+    "llava-bench": llava_bench,
+    "mm-vet": mm_vet,
+    "vqa": vqa,
+    "gqa": gqa,
+}
+
+
+class JudgedScorer(Scorer, Protocol):
+    """What a module in `scorers` offers whose benchmark a judge model scores."""
+
+    def calls(self, item: Item, response: str, resources: Resources) -> list[Call]:
+        """Return the questions to the judge about one answer."""
+
+    def usable(self, text: str) -> bool:
+        """Return whether a reply of the judge can be read; otherwise it is asked again."""
+
+    def parse(self, text: str) -> Any:
+        """Return the score in a reply under the strict reading, None if there is none."""
+
+
+JUDGED: dict[str, JudgedScorer] = {
+    "object-halbench": object_halbench,
+    "mmhal": mmhal,
+    "llava-bench": llava_bench,
+    "mm-vet": mm_vet,
+}
+
+# What all public benchmarks have: a metric and the column it needs.
+_SHARED = {
+    "unparsed_rate": (
+        "differs",
+        Metric(
+            lambda sums: ratio(sums["unparsed"], sums["items"]),
+            "lower",
+            "share of items whose answer, or the judge's reply to it, could not be parsed",
+        ),
+    ),
+    "readings_differ": (
+        "differs",
+        Metric(
+            lambda sums: ratio(sums["differs"], sums["items"]),
+            None,
+            "share of items that the two readings judge differently",
+        ),
+    ),
+    "judge_failures": (
+        "judge_failures",
+        Metric(
+            lambda sums: sums["judge_failures"],
+            "lower",
+            "questions to the judge without a reply that could be read",
+        ),
+    ),
+}
+
+_MENTIONS = pa.list_(pa.struct([("name", pa.string()), ("start", pa.int64()), ("end", pa.int64())]))
+_SPANS = ("hallucinated_mentions", "grounded_mentions")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The verdicts on one run's answers to one benchmark.
+
+    `table` has one row per item, in the order of the benchmark: `id`, `image` (its file's name, or
+    a digest; questions about one image share it), `kind`, `prompt`, `response`, and the columns of
+    the scorer's `verdict`. Every metric is a function of the sums of its numeric columns.
+    """
+
+    table: pd.DataFrame
+
+    @property
+    def kind(self) -> str:
+        """The kind of truth the answers were held against."""
+        return str(self.table["kind"].iloc[0])
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics of this table, by name; those of a reading are called READING/NAME."""
+        columns = set(self.table.columns)
+        shared = {name: metric for name, (column, metric) in _SHARED.items() if column in columns}
+        return SCORERS[self.kind].metrics(columns) | shared
+
+
+def score(
+    items: Sequence[Item],
+    responses: Sequence[dict[str, Any]],
+    resources: Resources | None = None,
+    source: str | Path = "responses",
+) -> Scores:
+    """Return the verdict on each item's response; `responses` are `{id, response, ...}`.
+
+    `source` is where they are from, for messages. Where every response says whether it `ended`
+    by itself, the table has a column `unfinished`.
+
+    Raises InputError when an item has no response or several, a response has no item or no text,
+    or the items are not of one kind.
+    """
+    kind = _kind(items)
+    given = _by_id(items, responses, source)
+    scorer, resources = SCORERS[kind], resources or Resources()
+    rows = [
+        {
+            "id": item.id,
+            "image": _image(item),
+            "kind": kind,
+            "prompt": item.prompt,
+            "response": given[item.id]["response"],
+            **scorer.verdict(item, given[item.id]["response"], resources),
+        }
+        for item in items
+    ]
+    table = pd.DataFrame(rows)
+    if all("ended" in response for response in responses):
+        table["unfinished"] = [int(not given[item.id]["ended"]) for item in items]
+    # Counts under one setting are absent from the rows of the others.
+    for name in table.select_dtypes("number").columns:
+        values = table[name].fillna(0)
+        table[name] = values.astype("int64") if (values % 1 == 0).all() else values
+    return Scores(table)
+
+
+def judge_calls(
+    items: Sequence[Item],
+    responses: Sequence[dict[str, Any]],
+    resources: Resources,
+    source: str | Path = "responses",
+) -> tuple[list[Call], JudgedScorer]:
+    """Return the questions to the judge about all responses, and what reads its replies.
+
+    Raises InputError as `score` does, and when the items are of no kind that a judge scores.
+    """
+    kind = _kind(items)
+    if kind not in JUDGED:
+        raise InputError(f"a {kind} benchmark is scored without a judge; leave the judge out")
+    given = _by_id(items, responses, source)
+    scorer = JUDGED[kind]
+    calls = [
+        call for item in items for call in scorer.calls(item, given[item.id]["response"], resources)
+    ]
+    return calls, scorer
+
+
+def write_scores(
+    path: str | Path,
+    verdicts: str | Path,
+    scores: Scores,
+    benchmark: str,
+    seed: int,
+    about: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the metrics as JSON to `path`, the table as Parquet to `verdicts`; return the former.
+
+    The JSON has the metrics of each reading under its name (`official`, `strict`), all others
+    under `metrics`, and their 95 % intervals, which resample the items (`seed` is the study's, for
+    the draws), under `intervals`; undefined is null. `about` is added as it is.
+    """
+    metrics = scores.metrics
+    values = bootstrap([scores.table], metrics, seed, benchmark)
+    estimates = {name: estimate(array) for name, array in values.items()}
+    content: dict[str, Any] = {
+        "benchmark": benchmark,
+        "items": len(scores.table),
+        "empty": int((scores.table["response"].str.strip() == "").sum()),
+    }
+    for name, found in estimates.items():
+        reading, _, rest = name.partition("/")
+        value = _or_null(found.value)
+        if reading in READINGS:
+            content.setdefault(reading, {})[rest] = value
+        elif name in _SHARED:
+            content[name] = value
+        else:
+            content.setdefault("metrics", {})[name] = value
+    content["intervals"] = {
+        name: [_or_null(found.low), _or_null(found.high)] for name, found in estimates.items()
+    }
+    content |= about or {}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    arrays = {
+        name: pa.array(column.to_list(), _MENTIONS if name in _SPANS else None, from_pandas=True)
+        for name, column in scores.table.items()
+    }
+    with replacing(verdicts) as temporary:
+        pq.write_table(pa.table(arrays), temporary, compression="zstd")
+    return content
+
+
+def summary(content: Mapping[str, Any]) -> str:
+    """Return what `write_scores` wrote as lines to read: a metric, and its value by reading."""
+    readings = [name for name in (*READINGS, "metrics") if name in content]
+    names = list(dict.fromkeys(name for reading in readings for name in content[reading]))
+    rows = [["", *readings]]
+    for name in names:
+        values = [content[reading].get(name) for reading in readings]
+        rows.append([name, *("–" if value is None else f"{value:.6g}" for value in values)])
+    width = max(len(row[0]) for row in rows)
+    lines = [f"{content['benchmark']}: {content['items']} items, {content['empty']} empty answers"]
+    lines += [row[0].ljust(width) + "".join(cell.rjust(12) for cell in row[1:]) for row in rows]
+    lines += [f"{name}: {content[name]:.6g}" for name in _SHARED if name in content]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _or_null(number: float) -> float | None:
+    return None if math.isnan(number) else number
+
+
+def read_scores(verdicts: str | Path) -> Scores:
+    """Return what `write_scores` wrote. Raises InputError when it is no table of verdicts."""
+    try:
+        table = pd.DataFrame(pq.ParquetFile(verdicts).read().to_pylist())
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{verdicts}: cannot be read ({error}); score the run again") from None
+    if table.empty or not {"id", "image", "kind", "response", "flawed"} <= set(table.columns):
+        raise InputError(f"{verdicts}: no table of verdicts; score the run again")
+    if table["kind"].iloc[0] not in SCORERS:
+        raise InputError(f"{verdicts}: kind {table['kind'].iloc[0]!r} has no scorer")
+    return Scores(table)
+
+
+def _kind(items: Sequence[Item]) -> str:
+    kinds = sorted({item.truth["kind"] for item in items})
+    if len(kinds) != 1:
+        raise InputError(
+            f"the benchmark has items of {len(kinds)} kinds ({', '.join(kinds) or 'it is empty'}); "
+            "make one benchmark of each kind"
+        )
+    return str(kinds[0])
+
+
+def _by_id(
+    items: Sequence[Item], responses: Sequence[dict[str, Any]], source: str | Path
+) -> dict[str, dict[str, Any]]:
+    """Return the response to each item's id, exactly one each."""
+    for row, response in enumerate(responses):
+        for field in ("id", "response"):
+            if not isinstance(response.get(field), str):
+                raise InputError(f"{source}: response {row}: {field} is not text; write one")
+    given = Counter(response["id"] for response in responses)
+    wanted = {item.id for item in items}
+    problems = [
+        f"{len(ids)} {what} ({', '.join(sorted(ids)[:3])}{', ...' if len(ids) > 3 else ''})"
+        for what, ids in (
+            ("items without a response", wanted - given.keys()),
+            ("responses to items the benchmark has not", given.keys() - wanted),
+            ("items with several responses", {id for id, times in given.items() if times > 1}),
+        )
+        if ids
+    ]
+    if problems:
+        raise InputError(
+            f"{source}: does not match the benchmark: {'; '.join(problems)}; "
+            "generate the responses from this version of the benchmark"
+        )
+    return {response["id"]: response for response in responses}
+
+
+def _image(item: Item) -> str:
+    """Return the name of an item's image, or a digest of its images, or its id when it has none."""
+    if "image" in item.truth:
+        return str(item.truth["image"])
+    if not item.images:
+        return item.id
+    digest = hashlib.sha256()
+    for image in item.images:
+        digest.update(hashlib.sha256(load_image(image)).digest())
+    return digest.hexdigest()[:16]
