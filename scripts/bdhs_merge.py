@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from mmpref.cli import run
+from mmpref.cli import ending
 from mmpref.files import replacing
 from mmpref.progress import say
 from mmpref.records.pairs import read_pairs, write_valid_pairs
@@ -27,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from mmpref.cli import run
+from mmpref.cli import ending
 from mmpref.language.similarity import load_similarity
 from mmpref.models import VisionLanguageModel
 from mmpref.records.pairs import read_pairs, write_pairs
@@ -44,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

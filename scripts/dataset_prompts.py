@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmpref.cli import run
+from mmpref.cli import ending
 from mmpref.records.items import Item, write_items
 from mmpref.records.pairs import read_pairs
 
@@ -21,4 +21,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

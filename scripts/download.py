@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmpref.cli import run
+from mmpref.cli import ending
 from mmpref.downloads import MIRROR, fetch
 
 
@@ -19,4 +19,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

@@ -5,7 +5,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from mmpref.cli import run
+from mmpref.cli import ending
 from mmpref.files import replacing
 from mmpref.reporting.figures import (
     hallucination_vs_cover,
@@ -57,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mmpref.cli import run
+from mmpref.cli import ending
 from mmpref.files import replacing
 from mmpref.progress import say
 from mmpref.records.items import read_items
@@ -47,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 from pathlib import Path
 
-from mmpref.cli import run
+from mmpref.cli import ending
 from mmpref.records.items import read_items
 from mmpref.records.pairs import read_pairs
 from mmpref.reporting.figures import palette
@@ -72,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

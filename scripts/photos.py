@@ -2,8 +2,9 @@
 
 import argparse
 
-from mmpref.cli import run
 from mmpref.datasets.photos import write_photos
+
+from mmpref.cli import ending
 
 
 def main() -> None:
@@ -16,4 +17,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from mmpref.benchmarks.registry import prepare
-from mmpref.cli import run
+from mmpref.cli import ending
 from mmpref.records.items import write_items
 
 
@@ -31,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from mmpref.cli import run
+from mmpref.cli import ending
 from mmpref.models.adapter import load_policy
 from mmpref.records.items import read_items
 from mmpref.sampling.responses import write_responses
@@ -33,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from mmpref.benchmarks.amber.score import SIMILARITIES
 from mmpref.benchmarks.registry import BENCHMARKS, read_answered, used_files, with_images
-from mmpref.cli import run
+from mmpref.cli import ending
 from mmpref.errors import InputError
 from mmpref.progress import say
 from mmpref.records.items import read_items
@@ -119,4 +119,4 @@ def judge_part(text: str) -> Judge:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

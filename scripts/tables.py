@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mmpref.cli import run
+from mmpref.cli import ending
 from mmpref.files import replacing
 from mmpref.reporting.tables import markdown, read_results, score_file, summarise
 
@@ -32,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

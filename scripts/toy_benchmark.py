@@ -4,7 +4,7 @@ import argparse
 
 from pydantic import TypeAdapter
 
-from mmpref.cli import run
+from mmpref.cli import ending
 from mmpref.records.items import write_items
 from mmpref.study.benchmarks import ToyCaptions, ToyYesno
 from mmpref.toyworld.benchmark import caption_items, yesno_items
@@ -24,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

@@ -4,7 +4,7 @@ import argparse
 
 import torch
 
-from mmpref.cli import run
+from mmpref.cli import ending
 from mmpref.study.models import ToyModel
 from mmpref.toyworld.pretrain import pretrain
 
@@ -30,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    ending(main)

@@ -1,4 +1,4 @@
-"""What all scripts share: how they end."""
+"""What all scripts share: their command line, and how they end."""
 
 import os
 import sys
@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from mmpref.errors import InputError
 from mmpref.progress import say
+from mmpref.study.parts import Part
 
 # Read by the libraries when they are imported, which is after this module.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -19,8 +20,41 @@ warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers
 SECONDS_FOR_THE_FIRST = 5.0
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run a script's `main`; end with 1 and one message on wrong input, with 130 on Ctrl-C.
+def run(main: Callable[..., None]) -> None:
+    """Call `main` with the arguments of the command line, which its types and docstring describe.
+
+    A part of a study is given as JSON. Ends with 1 and one message on wrong input, with 130 on
+    Ctrl-C.
+    """
+    ending(lambda: call(main))
+
+
+def call(main: Callable[..., None]) -> None:
+    """Call `main` with the arguments of the command line."""
+    import tyro
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def part(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Part] | None:
+        kind = info.type
+        if not (isinstance(kind, type) and issubclass(kind, Part)):
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="JSON",
+            instance_from_str=lambda texts: kind.model_validate_json(texts[0]),
+            is_instance=lambda value: isinstance(value, kind),
+            str_from_instance=lambda value: [value.model_dump_json()],
+        )
+
+    with registry:
+        tyro.cli(main)
+
+
+def ending(main: Callable[[], None]) -> None:
+    """Call `main`; end with 1 and one message on wrong input, with 130 on Ctrl-C.
 
     The processes of a training meet most mistakes together. The first one speaks, and its end is
     the end of the others; one that is still there later has met a mistake of its own.

@@ -31,7 +31,7 @@ def main():
     die_with_launcher()
     Path(sys.argv[1], os.environ["RANK"]).write_text(str(os.getpid()))
     time.sleep(60)
-cli.run(main)
+cli.ending(main)
 """
 FAIL = """
 import os, time
@@ -39,7 +39,7 @@ from mmpref import cli
 from mmpref.errors import InputError
 def main():
     raise InputError("pairs.parquet: is missing; make it")
-cli.run(main)
+cli.ending(main)
 """
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmpref.datasets.photos import write_photos
 from PIL import Image
 
 from mmpref.datasets import photos
 from mmpref.datasets.local import read_local
-from mmpref.datasets.photos import write_photos
 from mmpref.errors import InputError
 from mmpref.records.images import open_image
 from mmpref.records.pairs import read_pairs, write_valid_pairs

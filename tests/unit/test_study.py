@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmpref.study import documentation
 from mmpref.errors import InputError
+from mmpref.study import documentation
 from mmpref.study.study import load, parse
 
 CONFIG = Path(__file__).parents[2] / "config"

@@ -10,8 +10,8 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl.data_utils import apply_chat_template
 
-from mmpref.records.items import read_items, write_items
 from mmpref.records.images import open_image
+from mmpref.records.items import read_items, write_items
 from mmpref.records.pairs import read_pairs, write_pairs
 from mmpref.toyworld import language, render
 from mmpref.toyworld.benchmark import caption_items, preference_pairs, yesno_items

@@ -15,7 +15,7 @@ import yaml
 from mmpref.digest import digest
 from mmpref.errors import InputError
 from mmpref.files import sha256
-from mmpref.study.parts import DegradedImage
+from mmpref.study.parts import DegradedImage, Part
 from mmpref.study import study as studies
 
 STUDY_FILE = ", ".join(map(str, workflow.configfiles)) or "command line"
@@ -85,6 +85,26 @@ wildcard_constraints:
     shard=r"\d+",
     degraded="|".join(typing.get_args(DegradedImage)),
     download=names(DOWNLOADS),
+
+
+def flags(**arguments):
+    """Return the command line of a script, whose `main` has arguments of these names.
+
+    A part of the study is written as JSON, a list as several values; what is None, False or empty
+    is left out.
+    """
+    words = []
+    for name, value in arguments.items():
+        if value is None or value is False or value == []:
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if isinstance(value, Part):
+            words.append(value.model_dump_json())
+        elif isinstance(value, (str, int, float, Path)):
+            words += [] if value is True else [str(value)]
+        else:
+            words += map(str, value)
+    return shlex.join(words)
 
 
 def settings(part):

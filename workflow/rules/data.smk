@@ -85,18 +85,17 @@ rule dataset:
         mem_mb=4000,
         runtime=60,
     params:
-        source=lambda wildcards: study.datasets[wildcards.dataset].source,
-        settings=lambda wildcards: settings(study.datasets[wildcards.dataset]),
-        seed=study.seed,
-        rejected=lambda wildcards: (
-            "" if needs_rejected(wildcards.dataset) else "--rejected-optional"
+        arguments=lambda wildcards, output: flags(
+            settings=study.datasets[wildcards.dataset],
+            seed=study.seed,
+            rejected_optional=not needs_rejected(wildcards.dataset),
+            output=output,
         ),
         code=lambda wildcards: code("dataset.py", study.datasets[wildcards.dataset]),
     message:
         "Reading and checking the pairs of {wildcards.dataset}"
     shell:
-        'python "$MMPREF"/scripts/dataset.py --source {params.source} --settings {params.settings:q}'
-        " --seed {params.seed} {params.rejected} --output {output} 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/dataset.py {params.arguments} 2>&1 | tee -i {log}'
 
 
 rule toy_benchmark:

@@ -161,4 +161,4 @@ def _cores() -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.ending(main)
