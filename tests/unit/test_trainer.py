@@ -48,7 +48,7 @@ def study(tmp_path_factory, make_vlm, picture):
     folder = tmp_path_factory.mktemp("study")
     vlm = make_vlm("llava")
     vlm.model.save_pretrained(folder / "model")
-    vlm.processor.save_pretrained(folder / "model")
+    vlm.processor.hf.save_pretrained(folder / "model")
     pairs = []
     for i in range(PAIRS):
         file = io.BytesIO()

@@ -103,7 +103,7 @@ def write_answers(
 
     def example(number: int) -> Example:
         pair = pairs[number]
-        return encode(vlm, pair, {"original": [open_image(data) for data in pair.images]})
+        return encode(vlm.processor, pair, {"original": [open_image(data) for data in pair.images]})
 
     sizes = [len(pair.chosen) + len(pair.rejected) for pair in pairs]
     logps = _in_batches(vlm, example, sizes, (CHOSEN, REJECTED), batch_size, "reference, answers")
@@ -132,7 +132,7 @@ def write_degraded(
 
     def example(number: int) -> Example:
         epoch, pair = turns[number]
-        return encode(vlm, pair, {kind: degraded_images(kind, pair, pairs, seed, epoch)})
+        return encode(vlm.processor, pair, {kind: degraded_images(kind, pair, pairs, seed, epoch)})
 
     sizes = [len(pair.chosen) for _, pair in turns]
     views = (View("chosen", kind),)

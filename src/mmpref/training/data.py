@@ -109,7 +109,10 @@ class PairDataset(Dataset[Scored]):
         how = self.reference.degradation
         if how:
             images = degraded_images(how.kind, pair, self.pairs, how.seed, slot.epoch)
-            prompts = {**example.prompts, **encode(self.vlm, pair, {how.kind: images}).prompts}
+            prompts = {
+                **example.prompts,
+                **encode(self.vlm.processor, pair, {how.kind: images}).prompts,
+            }
             example = Example(pair.id, prompts, example.answers)
         reference = {view: self.reference.of(pair.id, view, slot.epoch) for view in self.views}
         return Scored(example, reference)
@@ -118,7 +121,9 @@ class PairDataset(Dataset[Scored]):
         if index in self.cache:
             return self.cache[index]
         pair = self.pairs[index]
-        example = encode(self.vlm, pair, {"original": [open_image(data) for data in pair.images]})
+        example = encode(
+            self.vlm.processor, pair, {"original": [open_image(data) for data in pair.images]}
+        )
         size = _bytes(example.prompts["original"])
         if self.cached_bytes + size <= CACHE_BYTES:
             self.cache[index] = example
