@@ -47,7 +47,7 @@ def study(tmp_path_factory, make_vlm, picture):
     folder = tmp_path_factory.mktemp("study")
     vlm = make_vlm("llava")
     vlm.model.save_pretrained(folder / "model")
-    vlm.processor.save_pretrained(folder / "model")
+    vlm.processor.hf.save_pretrained(folder / "model")
     pairs = []
     for i in range(PAIRS):
         file = io.BytesIO()
@@ -155,7 +155,7 @@ def expected(study):
         views = loss_of.views
         reference = read_reference(files.reference, facts, len(pairs), views, False, EPOCHS)
         images = list(dict.fromkeys(view.image for view in views))
-        examples = Examples(vlm, pairs, images, ("chosen", "rejected"), reference.seeds)
+        examples = Examples(vlm.processor, pairs, images, ("chosen", "rejected"), reference.seeds)
         dataset = PairDataset(examples, reference, views)
         order = Order(pairs.answer_lengths, settings.epochs, settings.batch_size, seed=5)
         trained = policy.trained()
@@ -320,7 +320,7 @@ def test_a_loss_that_is_not_finite_names_step_and_pair(study, alone):
 
 def batch_logps(vlm, study):
     pairs = Pairs(study / "pairs.parquet")
-    examples = Examples(vlm, pairs, ["original"], ["chosen", "rejected"], {})
+    examples = Examples(vlm.processor, pairs, ["original"], ["chosen", "rejected"], {})
     batch = [examples[turn] for turn in Order(pairs.answer_lengths, EPOCHS, 4, seed=5).batch(0)]
     with torch.no_grad():
         return log_probabilities(vlm, batch, (CHOSEN, REJECTED))

@@ -11,7 +11,7 @@ from mmpref.logprobs.degradation import degraded_images
 from mmpref.logprobs.encoding import encode
 from mmpref.logprobs.forward import Example
 from mmpref.logprobs.views import ORIGINAL
-from mmpref.models import Prompt, VisionLanguageModel
+from mmpref.models import Processor, Prompt
 from mmpref.records.images import open_image
 from mmpref.records.rows import Pair
 
@@ -37,7 +37,7 @@ class Examples(Dataset[Example]):
 
     def __init__(
         self,
-        processor: VisionLanguageModel,
+        processor: Processor,
         pairs: Sequence[Pair],
         images: Sequence[str],
         answers: Sequence[str],
@@ -81,7 +81,7 @@ class Examples(Dataset[Example]):
             else degraded_images(image, pair, self.pairs, self.seeds[image], epoch)
             for image in images
         }
-        return encode(self.processor, pair, pictures)
+        return encode(self.processor, pair, pictures, self.answers)
 
     def _keep(self, number: int, example: Example) -> None:
         original = example.prompts[ORIGINAL]

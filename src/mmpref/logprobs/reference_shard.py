@@ -60,7 +60,7 @@ def compute_shard(
         if todo:
             vlm = VisionLanguageModel.load(model, getattr(torch, dtype))
             seeds = {} if stored.seed is None else {stored.image: stored.seed}
-            examples = Examples(vlm, pairs, (stored.image,), stored.answers, seeds)
+            examples = Examples(vlm.processor, pairs, (stored.image,), stored.answers, seeds)
             label = f"reference, {stored.image}"
             found = track(_rows(vlm, examples, todo, stored), label, total=len(todo))
             for batch, rows in zip(todo, found, strict=True):

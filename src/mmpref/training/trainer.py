@@ -96,7 +96,7 @@ def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
                 loop.continue_from(checkpoint)
             workers = workers_for(processes.device)
             examples = Examples(
-                vlm,
+                vlm.processor,
                 pairs,
                 images=list(dict.fromkeys(view.image for view in objective.views)),
                 answers=list(dict.fromkeys(view.answer for view in objective.views)),
