@@ -389,7 +389,7 @@ def test_load_policy_names_what_is_wrong(study, alone, saved_llava, tmp_path):
         (broken / file.name).write_bytes(file.read_bytes())
     config = broken / "adapter_config.json"
     config.write_text(config.read_text().replace('"r": 4', '"r": 8'))
-    with pytest.raises(InputError, match="is no adapter of"):
+    with pytest.raises(InputError, match="does not fit the model"):
         load_policy(saved_llava, broken)
 
 

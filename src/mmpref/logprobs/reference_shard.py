@@ -69,7 +69,7 @@ def compute_shard(
     turns.sort(key=lambda turn: (turn.epoch, turn.number))
     ids = pairs.ids
     columns = {
-        "id": [ids[turn.number] for turn in turns],
+        "id": pa.array([ids[turn.number] for turn in turns], pa.string()),
         "epoch": pa.array([turn.epoch for turn in turns], pa.int32()),
         **_columns([results[turn] for turn in turns], stored),
     }
