@@ -84,9 +84,9 @@ class _Computation(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> Any:
         # A docstring, of a module, a function or a constant.
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            return ast.Pass()
+            return None
         if _called(node.value) == "say":
-            return ast.Pass()
+            return None
         return self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> Any:
@@ -100,7 +100,7 @@ class _Computation(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> Any:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return ast.Pass()
+            return None
         return self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> Any:

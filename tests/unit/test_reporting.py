@@ -3,6 +3,7 @@ import math
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic_study import SEEDS, sampling_statistics, write_study
@@ -250,3 +251,41 @@ def test_undefined_metrics_are_dashes_in_the_table():
         {"pope": {"base": [scores]}}, "base", seed=0, metrics={"pope": ["precision"]}
     )
     assert "| base | – | 1 |" in markdown(tables, "base")
+
+
+def column(run: str, count: int = 60, **counts: float) -> dict[str, list[Scores]]:
+    """One run's verdicts: each count is the share of items that has it."""
+    draw = np.random.default_rng(len(run))
+    table = pd.DataFrame({"id": range(count), "image": range(count), "kind": "caption"})
+    for name in ("prompt", "response"):
+        table[name] = ""
+    table["items"], table["objects"], table["mentions"] = 1, 4, 4
+    for name, share in counts.items():
+        table[name] = (draw.permutation(count) < share * count).astype(int)
+    table["covered"] = 4 * table["covered"]
+    for name in ("likely", "likely_mentioned", "words", "empty", "hallucinated"):
+        table[name] = 1
+    return {run: [Scores(table)]}
+
+
+GOOD = {"hallucinated_answers": 0.2, "covered": 0.8, "unfinished": 0.0}
+BASE = {"hallucinated_answers": 0.7, "covered": 0.8, "unfinished": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("rival", "starred"),
+    [
+        ({**GOOD, "hallucinated_answers": 0.5}, {"run"}),
+        # Within the interval of the difference: no star.
+        ({**GOOD, "hallucinated_answers": 0.22}, set()),
+        # Says little, or never ends: neither starred nor in the way of the one that is.
+        ({**GOOD, "hallucinated_answers": 0.0, "covered": 0.3}, {"run"}),
+        ({**GOOD, "hallucinated_answers": 0.0, "unfinished": 0.75}, {"run"}),
+        # A little less cover is no collapse.
+        ({**GOOD, "hallucinated_answers": 0.0, "covered": 0.75}, {"rival"}),
+    ],
+)
+def test_a_star_is_for_a_run_that_is_better_beyond_doubt_and_has_not_collapsed(rival, starred):
+    runs = {**column("base", **BASE), **column("run", **GOOD), **column("rival", **rival)}
+    main = summarise({"captions": runs}, "base", seed=0, metrics={"captions": ["CHAIRs"]}).main
+    assert set(main[main["best"]]["run"]) == starred

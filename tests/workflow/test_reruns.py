@@ -13,7 +13,7 @@ def test_a_finished_study_has_nothing_to_do(finished):
 
 def test_outputs_are_whole(finished):
     table = (finished.folder / "results/tables/main.csv").read_text().splitlines()
-    assert table[0] == "run,benchmark,metric,mean,low,high,seeds,items"
+    assert table[0] == "run,benchmark,metric,mean,low,high,seeds,items,best"
     assert {line.split(",")[0] for line in table[1:]} == {"base", "dpo", "mdpo"}
     page = (finished.folder / "results/report/index.html").read_text()
     assert "<img" in page

@@ -17,14 +17,15 @@ rule toy_model:
         mem_mb=3000,
         runtime=30,
     params:
-        settings=lambda wildcards: settings(study.models[wildcards.model]),
-        seed=study.seed,
+        arguments=lambda wildcards, output: flags(
+            settings=study.models[wildcards.model], seed=study.seed, output=output
+        ),
         code=code("toy_model.py"),
     message:
         "Pretraining the toy model {wildcards.model}"
     shell:
-        'python "$MMPREF"/scripts/toy_model.py --settings {params.settings:q} --seed {params.seed}'
-        " --threads {threads} --output {output} 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/toy_model.py {params.arguments} --threads {threads}'
+        " 2>&1 | tee -i {log}"
 
 
 rule assembled_model:
@@ -40,14 +41,14 @@ rule assembled_model:
         mem_mb=6000,
         runtime=30,
     params:
-        settings=lambda wildcards: settings(study.models[wildcards.model]),
-        seed=study.seed,
+        arguments=lambda wildcards, output: flags(
+            settings=study.models[wildcards.model], seed=study.seed, output=output
+        ),
         code=code("assembled_model.py"),
     message:
         "Putting the model {wildcards.model} together"
     shell:
-        'python "$MMPREF"/scripts/assembled_model.py --settings {params.settings:q}'
-        " --seed {params.seed} --output {output} 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/assembled_model.py {params.arguments} 2>&1 | tee -i {log}'
 
 
 rule photos:
