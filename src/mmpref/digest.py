@@ -37,8 +37,8 @@ HELP = ("description", "help")
 def digest(files: Iterable[str | Path], source: str | Path) -> str:
     """Return a short digest of the code of `files` and of what they import from `source`.
 
-    `source` is the folder that holds the package. A file that is no code (a template, a prompt)
-    counts when it lies beside a module that names it in a string.
+    `source` is the folder that holds the package. A file other than code (a template, a
+    prompt) counts when it lies beside a module that names it in a string.
     """
     root = Path(source).resolve()
     pending, seen = [Path(file).resolve() for file in files], set()

@@ -234,7 +234,7 @@ def _cell(row: pd.Series, difference: pd.Series | None, column: pd.DataFrame) ->
 
 
 def _sampled(name: str, entry: Sampled, seed: int) -> dict[str, Any]:
-    """Return a few pairs drawn at random, with the words of either answer that the other lacks."""
+    """Return a few pairs drawn at random, with the words that differ between their answers."""
     draw = generator(seed, "report", "pairs", name)
     drawn = draw.permutation(len(entry.pairs))[:_PAIRS]
     return {
@@ -399,7 +399,7 @@ def _pieces(row: pd.Series) -> Iterator[tuple[str, str | None]]:
 
 
 def _changed(text: str, other: str) -> list[tuple[str, str | None]]:
-    """Return `text` in pieces; those that `other` has not are marked `changed`."""
+    """Return `text` in pieces; those missing from `other` are marked `changed`."""
     words, others = re.findall(r"\S+\s*", text), re.findall(r"\S+\s*", other)
     matcher = difflib.SequenceMatcher(
         None, [word.strip() for word in words], [word.strip() for word in others], autojunk=False

@@ -67,7 +67,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
 def read_results(files: Iterable[ScoreFile]) -> Results:
     """Return the scores in the order of `files`.
 
-    Raises InputError when a file is none of scores, or the runs of a benchmark were scored on
+    Raises InputError when a file does not hold scores, or the runs of a benchmark were scored on
     different items.
     """
     results: Results = {}
@@ -87,7 +87,7 @@ def summarise(
     Intervals are those of `bootstrap`; differences are paired, on the same items. A benchmark that
     `base` was not scored on has no differences. `seed` is the study's, for the draws; `metrics`
     restricts and orders the metrics of the benchmarks it names. Raises InputError when it names a
-    metric that a benchmark has not.
+    metric that a benchmark does not have.
     """
     main, differences = [], []
     for benchmark, runs in results.items():
@@ -216,8 +216,8 @@ def _wanted(
     unknown = [name for name in names if name not in known]
     if unknown:
         raise InputError(
-            f"table.metrics.{benchmark}: no metric {', '.join(unknown)}; "
-            f"there are {', '.join(known)}"
+            f"table.metrics.{benchmark}: unknown metric {', '.join(unknown)}; "
+            f"valid are: {', '.join(known)}"
         )
     return {name: known[name] for name in names}
 

@@ -62,11 +62,11 @@ class Run(Part):
     @model_validator(mode="after")
     def _whole(self) -> "Run":
         if (self.objective is None) != (self.preferences is None):
-            raise ValueError("`objective` and `preferences` are given together, or neither is")
+            raise ValueError("give both `objective` and `preferences`, or neither")
         if self.objective is None and len(self.seeds) > 1:
             raise ValueError("without an objective there is nothing to seed; give one seed")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"a seed stands twice in {self.seeds}")
+            raise ValueError(f"duplicate seed in {self.seeds}; give each seed once")
         per_pass = self.training.micro_batch_size * self.training.processes * self.training.nodes
         if self.training.batch_size % per_pass:
             raise ValueError(

@@ -65,7 +65,7 @@ class Study(Part):
             if name not in known:
                 hint = get_close_matches(name, list(known), 1)
                 raise ValueError(
-                    f"{where}: there is no {kind} {name!r}; "
+                    f"{where}: unknown {kind} {name!r}; "
                     + (f"did you mean {hint[0]!r}? " if hint else "")
                     + f"defined are: {', '.join(known) or 'none'}"
                 )
