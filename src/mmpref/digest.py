@@ -41,18 +41,25 @@ def digest(files: Iterable[str | Path], source: str | Path) -> str:
     prompt) counts when it lies beside a module that names it in a string.
     """
     root = Path(source).resolve()
-    pending, seen = [Path(file).resolve() for file in files], set()
+    used = sorted(modules(files, root))
+    content = hashlib.sha256()
+    for file in used:
+        content.update(_module(file, root).code)
+    for data in sorted({data for file in used for data in _module(file, root).data}):
+        content.update(data.read_bytes())
+    return content.hexdigest()[:12]
+
+
+def modules(files: Iterable[str | Path], source: str | Path) -> set[Path]:
+    """Return the modules of `source` that `files` import, directly or not, and `files`."""
+    root = Path(source).resolve()
+    pending, seen = [Path(file).resolve() for file in files], set[Path]()
     while pending:
         file = pending.pop()
         if file not in seen:
             seen.add(file)
             pending.extend(_module(file, root).imports)
-    content = hashlib.sha256()
-    for file in sorted(seen):
-        content.update(_module(file, root).code)
-    for data in sorted({data for file in seen for data in _module(file, root).data}):
-        content.update(data.read_bytes())
-    return content.hexdigest()[:12]
+    return seen
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,8 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
                 rows[-1]["step"]
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
-                    f"{path}: line {number}: is not a JSON object with a step ({error}); train again"
+                    f"{path}: line {number}: is not a JSON object with a step ({error}); "
+                    "train again"
                 ) from None
     if not rows:
         raise InputError(f"{path}: holds no optimiser step; train again")
