@@ -1,6 +1,7 @@
 import json
 import math
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -179,7 +180,8 @@ def drawings(study, tables) -> list[str]:
 
 def test_the_sampling_figure_shows_shares_and_means():
     figure = figures.sampling_statistics({"bdhs": sampling_statistics()})
-    iterations, similarity, hallucination = figure.axes
+    axes: list[Any] = figure.axes
+    iterations, similarity, hallucination = axes
     bars = {patch.get_x() + patch.get_width() / 2: patch.get_height()
             for patch in iterations.patches}  # fmt: skip
     assert bars == pytest.approx({1: 0.7, 2: 0.18, 3: 0.06, 4: 0.03, 5: 0.03})
@@ -211,7 +213,7 @@ def test_a_curve_is_the_mean_over_seeds_and_the_band_their_range():
     index = pd.RangeIndex(1, 11, name="step")
     seeds = [pd.DataFrame({"loss": [float(level)] * 10}, index) for level in (1, 2, 6)]
     figure = figures.training_curves({"run": seeds}, {"run": "#0072b2"}, {})
-    axes = figure.axes[0]
+    axes: Any = figure.axes[0]
     assert set(axes.lines[0].get_ydata()) == {3.0}
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (1.0, 6.0)
@@ -253,8 +255,9 @@ def test_undefined_metrics_are_dashes_in_the_table():
     assert "| base | – | 1 |" in markdown(tables, "base")
 
 
-def column(run: str, count: int = 60, **counts: float) -> dict[str, list[Scores]]:
+def column(run: str, counts: dict[str, float]) -> dict[str, list[Scores]]:
     """One run's verdicts: each count is the share of items that has it."""
+    count = 60
     draw = np.random.default_rng(len(run))
     table = pd.DataFrame({"id": range(count), "image": range(count), "kind": "caption"})
     for name in ("prompt", "response"):
@@ -286,6 +289,6 @@ BASE = {"hallucinated_answers": 0.7, "covered": 0.8, "unfinished": 0.0}
     ],
 )
 def test_a_star_is_for_a_run_that_is_better_beyond_doubt_and_has_not_collapsed(rival, starred):
-    runs = {**column("base", **BASE), **column("run", **GOOD), **column("rival", **rival)}
+    runs = {**column("base", BASE), **column("run", GOOD), **column("rival", rival)}
     main = summarise({"captions": runs}, "base", seed=0, metrics={"captions": ["CHAIRs"]}).main
     assert set(main[main["best"]]["run"]) == starred
