@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl import DPOConfig, DPOTrainer
 
 from mmpref.logprobs.forward import Example, log_probabilities
+from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs, View
 from mmpref.models import VisionLanguageModel
 from mmpref.records.images import open_image
 from mmpref.records.pairs import read_pairs, write_valid_pairs
@@ -46,7 +47,7 @@ def pairs(tmp_path: Path, picture) -> tuple[Path, list[Pair]]:
     return path, read_pairs(path)
 
 
-def expected_logps(folder: Path, pairs: list[Pair]) -> dict[str, torch.Tensor]:
+def expected_logps(folder: Path, pairs: list[Pair]) -> dict[View, LogProbs]:
     vlm = VisionLanguageModel.load(folder)
     examples = [
         Example(
@@ -60,7 +61,7 @@ def expected_logps(folder: Path, pairs: list[Pair]) -> dict[str, torch.Tensor]:
         for pair in pairs
     ]
     with torch.no_grad():
-        return log_probabilities(vlm, examples, ("chosen", "rejected"))
+        return log_probabilities(vlm, examples, (CHOSEN, REJECTED))
 
 
 def test_trl_trains_on_the_file_and_agrees(tmp_path: Path, saved_llava: Path, pairs) -> None:
@@ -94,4 +95,4 @@ def test_trl_trains_on_the_file_and_agrees(tmp_path: Path, saved_llava: Path, pa
     assert last["loss"] < 0.5
     assert last["rewards/margins"] > 0.5
     for view, logps in expected_logps(saved_llava, records).items():
-        assert first[f"logps/{view}"] == pytest.approx(logps.mean().item(), rel=1e-5)
+        assert first[f"logps/{view}"] == pytest.approx(logps.sum.mean().item(), rel=1e-5)

@@ -91,7 +91,7 @@ def test_a_row_without_json_names_the_row(tmp_path):
     path = tmp_path / "items.parquet"
     write_items(path, items())
     table = pq.read_table(path)
-    broken = table.set_column(3, "truth", pa.array(["{}", "{kind: yes", "{}"]))
+    broken = table.set_column(3, "truth", pa.array(['{"kind": "open"}', "{kind: yes", "{}"]))
     pq.write_table(broken, path)
     with pytest.raises(InputError, match=r"row 2 \(id '2'\): truth is not JSON"):
         read_items(path)

@@ -111,7 +111,7 @@ def test_without_both_terms_mdpo_is_dpo():
 
 @pytest.mark.parametrize("objective", [DPO(), MDPO()])
 def test_large_margins_stay_finite(objective):
-    policy = tensors(dict.fromkeys(POLICY, [-1e4, 1e4]))
-    reference = tensors({**dict.fromkeys(POLICY, [0.0, 0.0]), REJECTED: [1e4, -1e4]})
+    policy = tensors({view: [-1e4, 1e4] for view in POLICY})
+    reference = tensors({**{view: [0.0, 0.0] for view in POLICY}, REJECTED: [1e4, -1e4]})
     outcome = objective.model_copy(update={"beta": 1.0})(policy, reference)
     assert torch.isfinite(outcome.losses).all()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmpref.errors import InputError
-from mmpref.records import pairs as preferences
+from mmpref.records import parquet
 from mmpref.records.pairs import SCHEMA, read_pairs, validate, write_pairs, write_valid_pairs
 from mmpref.records.rows import Candidate, Pair, Quarantined
 
@@ -214,14 +214,15 @@ def test_pairs_come_back_as_they_were(tmp_path: Path) -> None:
 def test_equal_pairs_give_equal_bytes_in_row_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preferences, "ROW_GROUP_ROWS", 4)
-    pairs = [pair(number) for number in range(10)]
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 4)
+    images = [png(f"#0000{number:02}") for number in range(10)]
+    pairs = [replace(pair(number), images=(image,)) for number, image in enumerate(images)]
     one, two = tmp_path / "one.parquet", tmp_path / "two.parquet"
     write_pairs(one, pairs)
     write_pairs(two, (replace(item, meta=dict(item.meta)) for item in pairs))
     assert one.read_bytes() == two.read_bytes()
     assert pq.ParquetFile(one).metadata.num_row_groups == 3
-    monkeypatch.setattr(preferences, "ROW_GROUP_BYTES", 2 * len(PNG))
+    monkeypatch.setattr(parquet, "GROUP_BYTES", max(map(len, images)) + 1)
     write_pairs(two, pairs)
     assert pq.ParquetFile(two).metadata.num_row_groups == 5
     assert read_pairs(two) == pairs
@@ -239,6 +240,8 @@ def test_the_features_are_those_that_datasets_would_write() -> None:
         rejected=messages,
         source=Value("string"),
         meta=Value("string"),
+        more_rejected=List(Value("string")),
+        position=Value("int64"),
     )
     assert Features.from_arrow_schema(SCHEMA) == features
     assert features.arrow_schema.equals(SCHEMA)
@@ -354,7 +357,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
 
 def test_flipped_bits_never_pass_for_content(tmp_path: Path) -> None:
     path = tmp_path / "pairs.parquet"
-    pairs = [pair(number) for number in range(20)]
+    pairs = [replace(pair(n), images=(png(f"#0000{n:02}"),)) for n in range(20)]
     write_pairs(path, pairs)
     data = path.read_bytes()
     refused = 0

@@ -10,6 +10,7 @@ from mmpref.logprobs.degradation import degraded_images
 from mmpref.logprobs.encoding import encode
 from mmpref.logprobs.forward import log_probabilities
 from mmpref.logprobs.reference import Degradation, compute, origin, read_reference
+from mmpref.logprobs.views import CHOSEN, REJECTED, View
 from mmpref.records.images import open_image
 from mmpref.records.pairs import write_pairs
 from mmpref.records.rows import Pair
@@ -38,7 +39,7 @@ def pairs_file(tmp_path, pairs):
 
 def one_by_one(vlm, pair, images, view):
     with torch.no_grad():
-        return log_probabilities(vlm, [encode(vlm, pair, images)], [view])[view].item()
+        return log_probabilities(vlm, [encode(vlm, pair, images)], [view])[view].sum.item()
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
@@ -53,7 +54,7 @@ def test_answers_are_those_of_each_pair_alone(
     for i, pair in enumerate(pairs):
         images = {"original": [open_image(data) for data in pair.images]}
         for view in ("chosen", "rejected"):
-            expected = one_by_one(llava, pair, images, view)
+            expected = one_by_one(llava, pair, images, View(view))
             assert table[view][i] == pytest.approx(expected, rel=1e-5)
 
 
@@ -66,8 +67,8 @@ def test_degraded_are_those_of_each_pair_and_epoch(tmp_path, saved_llava, llava,
     assert table["epoch"] == [0] * 7 + [1] * 7
     for row, logp in enumerate(table["chosen_degraded_image"]):
         pair = pairs[row % 7]
-        images = {"degraded": degraded_images("crop_0_20", pair, pairs, 3, row // 7)}
-        expected = one_by_one(llava, pair, images, "chosen_degraded_image")
+        images = {"crop_0_20": degraded_images("crop_0_20", pair, pairs, 3, row // 7)}
+        expected = one_by_one(llava, pair, images, View("chosen", "crop_0_20"))
         assert logp == pytest.approx(expected, rel=1e-5)
     assert table["chosen_degraded_image"][:7] != table["chosen_degraded_image"][7:]
 
@@ -92,9 +93,9 @@ def test_what_is_read_is_what_was_written(stored):
     table = pq.read_table(answers).to_pydict()
     crops = pq.read_table(degraded).to_pydict()["chosen_degraded_image"]
     assert found.degradation == CROPS
-    assert found.of("pair 4", "rejected", 1) == table["rejected"][4]
-    assert found.of("pair 4", "chosen", 0) == table["chosen"][4]
-    assert found.of("pair 4", "chosen_degraded_image", 1) == crops[7 + 4]
+    assert found.of("pair 4", REJECTED, 1) == table["rejected"][4]
+    assert found.of("pair 4", CHOSEN, 0) == table["chosen"][4]
+    assert found.of("pair 4", View("chosen", "crop_0_20"), 1) == crops[7 + 4]
 
 
 def test_without_a_degraded_image_only_answers_are_read(stored):

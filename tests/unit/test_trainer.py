@@ -22,9 +22,9 @@ from mmpref.errors import InputError
 from mmpref.logprobs.encoding import encode
 from mmpref.logprobs.forward import log_probabilities
 from mmpref.logprobs.reference import Degradation, compute, origin, read_reference
+from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs
 from mmpref.models import VisionLanguageModel
 from mmpref.models.adapter import load_policy, with_adapter
-from mmpref.objectives import DPO, MDPO
 from mmpref.records.images import open_image
 from mmpref.records.pairs import read_pairs, write_pairs
 from mmpref.records.rows import Pair
@@ -32,8 +32,7 @@ from mmpref.study.runs import Training
 from mmpref.training.checkpoints import MOMENTS, Checkpoint, Checkpoints
 from mmpref.training.data import Order, PairDataset
 from mmpref.training.metrics import MetricsLog
-from mmpref.training.policy import Policy
-from mmpref.training.trainer import objective_of
+from mmpref.training.policy import Policy, said_by
 
 SCRIPT = Path(__file__).parent / "training_jobs.py"
 TWO_PROCESSES = pytest.mark.skipif(
@@ -150,7 +149,7 @@ def expected(study):
         pairs = read_pairs(files.pairs)
         facts = origin(files.pairs, files.model, "float32")
         reference = read_reference(facts, files.answers, files.degraded, "crop_0_20", EPOCHS)
-        loss_of = objective_of(run.objective)
+        loss_of = run.objective
         dataset = PairDataset(vlm, pairs, reference, loss_of.views)
         order = Order(pairs, settings.epochs, settings.batch_size, seed=5)
         trained = policy.trained()
@@ -173,9 +172,11 @@ def expected(study):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * share
             batch = [dataset[slot] for slot in order.batch(step)]
-            logps = policy([scored.example for scored in batch], loss_of.views)
+            logps = said_by(policy, [scored.example for scored in batch], loss_of.views)
             stored = {
-                view: torch.tensor([scored.reference[view] for scored in batch])
+                view: LogProbs(
+                    torch.tensor([scored.reference[view] for scored in batch]), logps[view].tokens
+                )
                 for view in loss_of.views
             }
             loss = loss_of(logps, stored).losses.mean()
@@ -187,7 +188,7 @@ def expected(study):
         policy.eval()
         with torch.no_grad():
             batch = [dataset[slot].example for slot in order.batch(0)]
-            return losses, norms, policy(batch, ("chosen", "rejected"))
+            return losses, norms, said_by(policy, batch, (CHOSEN, REJECTED))
 
     return {
         "plain": train({"name": "mdpo"}),
@@ -247,7 +248,7 @@ def test_dropout_belongs_to_the_place_in_the_batch(study, alone, together):
 def test_metrics_of_every_step(study, alone):
     metrics = metrics_of(study / "plain")
     assert [line["step"] for line in metrics] == [1, 2, 3, 4, 5]
-    views = ["chosen", "rejected", "chosen_degraded_image"]
+    views = ["chosen", "rejected", "chosen@crop_0_20"]
     assert list(metrics[0]) == [
         "step",
         "epoch",
@@ -318,7 +319,7 @@ def batch_logps(vlm, study):
         for slot in order.batch(0)
     ]
     with torch.no_grad():
-        return log_probabilities(vlm, examples, ("chosen", "rejected"))
+        return log_probabilities(vlm, examples, (CHOSEN, REJECTED))
 
 
 @pytest.mark.parametrize("name", ["plain", "projector", "projector stage 3"])
@@ -329,9 +330,11 @@ def test_the_adapter_is_the_policy(study, alone, expected, name):
         assert next(vlm.model.parameters()).dtype == dtype
         found = batch_logps(vlm, study)
         for view in found:
-            torch.testing.assert_close(found[view], trained[view], rtol=tolerance, atol=1e-2)
+            torch.testing.assert_close(
+                found[view].sum, trained[view].sum, rtol=tolerance, atol=1e-2
+            )
     base = batch_logps(load_policy(study / "model", None), study)
-    assert (base["chosen"] - trained["chosen"]).abs().max() > 0.1
+    assert (base[CHOSEN].sum - trained[CHOSEN].sum).abs().max() > 0.1
 
 
 def test_the_adapter_loads_with_peft(study, alone, expected):
@@ -341,8 +344,8 @@ def test_the_adapter_loads_with_peft(study, alone, expected):
     assert settings["base_model_name_or_path"] == str(study / "model")
     assert settings["modules_to_save"] == ["multi_modal_projector"]
     peft.PeftModel.from_pretrained(vlm.model, folder)
-    found = batch_logps(vlm, study)["rejected"]
-    torch.testing.assert_close(found, expected["projector"][2]["rejected"], rtol=1e-3, atol=1e-2)
+    found = batch_logps(vlm, study)[REJECTED].sum
+    torch.testing.assert_close(found, expected["projector"][2][REJECTED].sum, rtol=1e-3, atol=1e-2)
 
 
 def test_only_the_language_model_gets_lora(vlm):
@@ -384,12 +387,6 @@ def test_load_policy_names_what_is_wrong(study, alone, saved_llava, tmp_path):
     config.write_text(config.read_text().replace('"r": 4', '"r": 8'))
     with pytest.raises(InputError, match="is no adapter of"):
         load_policy(saved_llava, broken)
-
-
-def test_objectives_are_those_of_the_study():
-    assert objective_of(DPOObjective(name="dpo", beta=0.3)) == DPO(0.3)
-    part = MDPOObjective(name="mdpo", beta=0.2, anchor_value=0.5, conditional=False)
-    assert objective_of(part) == MDPO(beta=0.2, anchor_value=0.5, conditional=False)
 
 
 # --- order ---

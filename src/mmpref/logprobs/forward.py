@@ -26,25 +26,33 @@ class Example:
 
 
 def log_probabilities(
-    vlm: VisionLanguageModel, examples: Sequence[Example], views: Sequence[View]
+    vlm: VisionLanguageModel,
+    examples: Sequence[Example],
+    views: Sequence[View],
+    by_token: bool = False,
 ) -> dict[View, LogProbs]:
-    """Return what the model says of every view of a batch."""
+    """Return what the model says of every view of a batch, on request of each token too."""
     found: dict[View, LogProbs] = {}
     for image in dict.fromkeys(view.image for view in views):
         views_here = [view for view in views if view.image == image]
         prompts = [example.prompts[image] for example in examples]
         answers = [[example.answers[view.answer] for view in views_here] for example in examples]
-        table = _answers_after_shared_prefix(vlm, prompts, answers)
+        table, each = _answers_after_shared_prefix(vlm, prompts, answers)
         for number, view in enumerate(views_here):
-            tokens = torch.tensor([len(row[number]) for row in answers], device=table.device)
-            found[view] = LogProbs(table[:, number], tokens)
+            lengths = [len(row[number]) for row in answers]
+            mine = [each[i * len(views_here) + number] for i in range(len(answers))]
+            found[view] = LogProbs(
+                table[:, number],
+                torch.tensor(lengths, device=table.device),
+                torch.nn.utils.rnn.pad_sequence(mine, batch_first=True) if by_token else None,
+            )
     return found
 
 
 def _answers_after_shared_prefix(
     vlm: VisionLanguageModel, prompts: list[Prompt], answers: list[list[Tensor]]
-) -> Tensor:
-    """Return log-probabilities [B, A] of each prompt's answers."""
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return log-probabilities [B, A] of each prompt's answers, and of their tokens, flat."""
     features = vlm.image_features(prompts)
     rows = [
         vlm.embed(prompt, feature, torch.cat(row))
@@ -87,7 +95,8 @@ def _answers_after_shared_prefix(
         vlm.lm_head(hidden).float(), targets, reduction="none"
     )
     logps = torch.zeros(batch * len(answers[0]), device=vlm.device)
-    return logps.index_add(0, torch.cat(answer_at).to(vlm.device), token_logps).view(batch, -1)
+    table = logps.index_add(0, torch.cat(answer_at).to(vlm.device), token_logps).view(batch, -1)
+    return table, token_logps.split([len(answer) for row in answers for answer in row])
 
 
 def block_mask(segments: Tensor, dtype: torch.dtype) -> Tensor:

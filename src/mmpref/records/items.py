@@ -1,18 +1,17 @@
 """Benchmark items: images, a question, and what is true about them."""
 
+import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmpref.errors import InputError
-from mmpref.files import replacing
 from mmpref.records.images import read_image_file
-from mmpref.records.pairs import read_rows
+from mmpref.records.parquet import IMAGES, POSITION, Rows, write_rows
 
 SETTINGS = ("random", "popular", "adversarial")
 KINDS = (
@@ -27,18 +26,18 @@ _FEATURES = {
     "images": {"feature": {"_type": "Image"}, "_type": "List"},
     "prompt": {"dtype": "string", "_type": "Value"},
     "truth": {"dtype": "string", "_type": "Value"},
+    "position": {"dtype": "int64", "_type": "Value"},
 }
 _SCHEMA = pa.schema(
     [
         ("id", pa.string()),
-        ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
+        IMAGES,
         ("prompt", pa.string()),
         ("truth", pa.string()),
+        POSITION,
     ],
     metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
 )
-# With their images, more rows than this in one row group are slow to page through.
-_ROWS_PER_GROUP = 500
 
 
 @dataclass(frozen=True)
@@ -63,35 +62,49 @@ class Item:
     truth: dict[str, Any]
 
 
-def write_items(path: str | Path, items: Sequence[Item]) -> None:
+def write_items(path: str | Path, items: Iterable[Item]) -> None:
     """Write `items` as Parquet that `datasets.load_dataset("parquet")` shows with images.
 
     Raises InputError when an id occurs twice or a truth is not one of those of `Item`.
     """
-    _check(path, items)
-    table = pa.table(
-        {
-            "id": [item.id for item in items],
-            "images": [[_stored(image) for image in item.images] for item in items],
-            "prompt": [item.prompt for item in items],
-            "truth": [json.dumps(item.truth, ensure_ascii=False) for item in items],
-        },
-        schema=_SCHEMA,
-    )
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=_ROWS_PER_GROUP)
+    check = _Check(path)
+    write_rows(path, _SCHEMA, (_row(check(item)) for item in items))
+
+
+class Items(Sequence[Item]):
+    """The items of a benchmark by number, read when they are asked for, as `Pairs` are.
+
+    Opening raises InputError when it is no such file, lacks a column, or holds a text that
+    `write_items` would refuse; reading an item, when its image is neither there nor named.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._rows = Rows(path, _SCHEMA, optional=["position"])
+        self._numbers = range(len(self._rows))
+        check = _Check(path)
+        for number, row in enumerate(self._rows.scan(["id", "prompt", "truth"]), 1):
+            check(_item(self.path, number, row | {"images": []}))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, key: int) -> Item: ...
+    @overload
+    def __getitem__(self, key: slice) -> "Items": ...
+    def __getitem__(self, key: int | slice) -> "Item | Items":
+        if isinstance(key, slice):
+            part = copy.copy(self)
+            part._numbers = self._numbers[key]
+            return part
+        number = self._numbers[key]
+        return _item(self.path, int(self._rows.places[number]) + 1, self._rows[number])
 
 
 def read_items(path: str | Path) -> list[Item]:
-    """Return the items of a benchmark, in the order of the file.
-
-    Raises InputError when it is no such file, lacks a column, or holds a row that `write_items`
-    would refuse.
-    """
-    rows = read_rows(path, _SCHEMA)
-    items = [_item(path, number, row) for number, row in enumerate(rows, start=1)]
-    _check(path, items)
-    return items
+    """Return the items of a benchmark, all in memory: see `Items`."""
+    return list(Items(path))
 
 
 def load_image(image: bytes | Path) -> bytes:
@@ -102,6 +115,15 @@ def load_image(image: bytes | Path) -> bytes:
         return read_image_file(image)
     except InputError as error:
         raise InputError(f"benchmark image {error}; download or copy it there") from None
+
+
+def _row(item: Item) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "images": [_stored(image) for image in item.images],
+        "prompt": item.prompt,
+        "truth": json.dumps(item.truth, ensure_ascii=False),
+    }
 
 
 def _stored(image: bytes | Path) -> dict[str, Any]:
@@ -133,17 +155,23 @@ def _item(path: str | Path, number: int, row: dict[str, Any]) -> Item:
     return Item(row["id"], tuple(filter(None, images)), row["prompt"], truth)
 
 
-def _check(path: str | Path, items: Sequence[Item]) -> None:
-    """Raise InputError at the first item that cannot be scored."""
-    rows: dict[str, int] = {}
-    for number, item in enumerate(items, start=1):
-        where = f"{path}: row {number} (id {item.id!r})"
-        if item.id in rows:
-            raise InputError(f"{where}: id: already in row {rows[item.id]}; make ids unique")
-        rows[item.id] = number
+class _Check:
+    """Returns items in turn, or raises InputError at the first that cannot be scored."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        self._rows: dict[str, int] = {}
+
+    def __call__(self, item: Item) -> Item:
+        row = len(self._rows) + 1
+        first = self._rows.setdefault(item.id, row)
+        where = f"{self._path}: row {row} (id {item.id!r})"
+        if first != row:
+            raise InputError(f"{where}: id: already in row {first}; make ids unique")
         problem = _truth_problem(item.truth)
         if problem:
             raise InputError(f"{where}: truth: {problem}")
+        return item
 
 
 def _truth_problem(truth: object) -> str | None:

@@ -5,26 +5,27 @@ A source yields `Candidate`s: rows as they were found, unchecked. `validate` tur
 ones to `pairs.parquet` and the others to `quarantine.jsonl` beside it.
 """
 
+import copy
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmpref.errors import InputError
 from mmpref.files import replacing
 from mmpref.records.images import read_image_file, storable_image
+from mmpref.records.parquet import IMAGES, POSITION, Rows, write_rows
 from mmpref.records.rows import IMAGE_PLACEHOLDER, Candidate, Pair, Quarantined
 
 QUARANTINE = "quarantine.jsonl"
 
-ROW_GROUP_ROWS = 1000
-ROW_GROUP_BYTES = 64 * 2**20
+OPTIONAL = ("more_rejected", "position")
+"""Columns that a file may lack."""
 
-_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 _MESSAGE_FEATURE = {
     "feature": {
@@ -42,20 +43,25 @@ _FEATURES = {
     "rejected": _MESSAGE_FEATURE,
     "source": _TEXT_FEATURE,
     "meta": _TEXT_FEATURE,
+    "more_rejected": {"feature": _TEXT_FEATURE, "_type": "List"},
+    "position": {"dtype": "int64", "_type": "Value"},
 }
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
-        ("images", pa.list_(_IMAGE)),
+        IMAGES,
         ("prompt", pa.list_(_MESSAGE)),
         ("chosen", pa.list_(_MESSAGE)),
         ("rejected", pa.list_(_MESSAGE)),
         ("source", pa.string()),
         ("meta", pa.string()),
+        ("more_rejected", pa.list_(pa.string())),
+        POSITION,
     ],
     # Tells `datasets` that `images` holds images.
     metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
 )
+TEXTS = tuple(name for name in SCHEMA.names if name not in ("images", "position"))
 
 
 def validate(
@@ -125,88 +131,87 @@ def write_valid_pairs(
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
     """Write pairs as a Parquet file that `datasets` loads and TRL's DPOTrainer trains on.
 
-    Returns how many. Equal pairs give equal bytes. A pair without rejected answer gets an empty
-    list of messages there, which `read_pairs` refuses unless told otherwise.
+    Returns how many. Equal pairs give equal bytes; an image that several share is stored once. A
+    pair without rejected answer gets an empty list of messages there, which `Pairs` refuses unless
+    told otherwise.
     """
-    with (
-        replacing(path) as temporary,
-        pq.ParquetWriter(
-            temporary,
-            SCHEMA,
-            compression="zstd",
-            # Answers and images hardly repeat: a dictionary and the extremes only cost space.
-            use_dictionary=["source"],
-            write_statistics=["id"],
-            write_page_checksum=True,
-        ) as writer,
-    ):
-        rows: list[dict[str, Any]] = []
-        count = size = 0
-        for pair in pairs:
-            count += 1
-            rows.append(_row(pair))
-            size += sum(map(len, pair.images))
-            if len(rows) == ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
-                writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
-                rows, size = [], 0
-        if rows:
-            writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
-    return count
+    return write_rows(path, SCHEMA, map(_row, pairs))
+
+
+class Pairs(Sequence[Pair]):
+    """The pairs of a file that `write_pairs` wrote, or of one that looks the same, by number.
+
+    A pair is read when it is asked for, in a time and with a memory that do not depend on the size
+    of the file. A slice is a view of the same file. Can be sent to another process, which opens the
+    file there; not for several threads at once.
+
+    Opening raises InputError naming the file, and the row and the field where there is one, when it
+    is no such file, when a text is missing or empty or an id occurs twice; reading a pair, when its
+    image is not embedded, or the file is damaged there or was changed after it was opened.
+    `require_rejected` is that of `validate`.
+    """
+
+    def __init__(self, path: str | Path, require_rejected: bool = True) -> None:
+        self.path = Path(path)
+        self._require_rejected = require_rejected
+        self._rows = Rows(path, SCHEMA, OPTIONAL)
+        self._numbers = range(len(self._rows))
+        self._ids: list[str] = []
+        lengths = []
+        known: set[str] = set()
+        for place, row in enumerate(self._rows.scan(TEXTS)):
+            pair = self._pair(row, place, with_images=False)
+            if pair.id in known:
+                raise InputError(
+                    f"{path}, row {place + 1}, id: {pair.id!r} occurs twice; make ids unique"
+                )
+            known.add(pair.id)
+            self._ids.append(pair.id)
+            lengths.append(sum(map(len, pair.answers.values())))
+        self._lengths = np.array(lengths, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, key: int) -> Pair: ...
+    @overload
+    def __getitem__(self, key: slice) -> "Pairs": ...
+    def __getitem__(self, key: int | slice) -> "Pair | Pairs":
+        if isinstance(key, slice):
+            part = copy.copy(self)
+            part._numbers = self._numbers[key]
+            return part
+        number = self._numbers[key]
+        return self._pair(self._rows[number], int(self._rows.places[number]))
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids, in the order of the pairs."""
+        return [self._ids[self._rows.places[number]] for number in self._numbers]
+
+    @property
+    def answer_lengths(self) -> np.ndarray:
+        """How many characters all answers of each pair have: (pairs,), int64."""
+        return self._lengths[self._rows.places[self._numbers]]
+
+    def without_images(self) -> Iterator[Pair]:
+        """Yield all pairs of the file, in its order, with their texts only."""
+        for place, row in enumerate(self._rows.scan(TEXTS)):
+            yield self._pair(row, place, with_images=False)
+
+    def _pair(self, row: dict[str, Any], place: int, with_images: bool = True) -> Pair:
+        try:
+            return _pair_of_row(row, self._require_rejected, with_images)
+        except _FieldError as error:
+            raise InputError(
+                f"{self.path}, row {place + 1}, {error.field}: {error.reason}"
+            ) from None
 
 
 def read_pairs(path: str | Path, require_rejected: bool = True) -> list[Pair]:
-    """Return the pairs of a file that `write_pairs` wrote, or of one that looks the same.
-
-    Raises InputError naming the file, and the row and the field where there is one, when it is no
-    such file, when a text is missing or empty, when an image is not embedded or an id occurs twice.
-    `require_rejected` is that of `validate`.
-    """
-    pairs: list[Pair] = []
-    ids: set[str] = set()
-    for number, row in enumerate(read_rows(path, SCHEMA), 1):
-        try:
-            pair = _pair_of_row(row, require_rejected)
-            if pair.id in ids:
-                raise _FieldError("id", f"{pair.id!r} occurs twice; make ids unique")
-        except _FieldError as error:
-            raise InputError(f"{path}, row {number}, {error.field}: {error.reason}") from None
-        ids.add(pair.id)
-        pairs.append(pair)
-    return pairs
-
-
-def read_rows(path: str | Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a Parquet file as dictionaries with the columns of `schema`.
-
-    Raises InputError naming the file when it cannot be read as Parquet, and the column when that
-    is missing or not of the type that `schema` demands. Rows come in the file's order.
-    """
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            present = file.schema_arrow
-            for column in schema:
-                where = f"{path}, column {column.name}"
-                if present.get_field_index(column.name) < 0:
-                    raise InputError(
-                        f"{where}: missing; the file has {', '.join(present.names)}. "
-                        "Rename the column or write the file with mmpref."
-                    )
-                found = present.field(column.name).type
-                if not _same_shape(found, column.type):
-                    raise InputError(f"{where}: must be {column.type}, is {found}. Convert it.")
-            missing = file.metadata.num_rows
-            for batch in file.iter_batches(batch_size=64, columns=schema.names):
-                missing -= len(batch)
-                yield from batch.to_pylist()
-            if missing:
-                raise ValueError(f"its rows and their number differ by {missing}")
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist. Make it, or correct the path.") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read as a Parquet file ({error}). It is damaged or of another "
-            "format: remove it and make it again."
-        ) from error
+    """Return the pairs of a file, all in memory: see `Pairs`."""
+    return list(Pairs(path, require_rejected))
 
 
 class _FieldError(Exception):
@@ -225,8 +230,12 @@ def _pair(candidate: Candidate, require_rejected: bool) -> Pair:
         rejected = ""
     else:
         rejected = _text("rejected", candidate.rejected)
-    if chosen.split() == rejected.split():
-        raise _FieldError("rejected", "is the same as chosen")
+    if not isinstance(candidate.more_rejected, list | tuple):
+        raise _FieldError("more_rejected", _should_be("a list of texts", candidate.more_rejected))
+    more = tuple(_text("more_rejected", text) for text in candidate.more_rejected)
+    for name, text in [("rejected", rejected), *(("more_rejected", text) for text in more)]:
+        if chosen.split() == text.split():
+            raise _FieldError(name, "is the same as chosen")
     if not isinstance(candidate.images, list | tuple):
         raise _FieldError("images", _should_be("a list of images", candidate.images))
     if not candidate.images:
@@ -241,7 +250,14 @@ def _pair(candidate: Candidate, require_rejected: bool) -> Pair:
         except InputError as error:
             raise _FieldError("images", str(error)) from error
     return Pair(
-        identifier, tuple(images), prompt, chosen, rejected, candidate.source, candidate.meta
+        id=identifier,
+        images=tuple(images),
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        source=candidate.source,
+        meta=candidate.meta,
+        more_rejected=more,
     )
 
 
@@ -278,6 +294,7 @@ def _content(candidate: Candidate) -> dict[str, Any]:
         "rejected": candidate.rejected,
         "source": candidate.source,
         "meta": candidate.meta,
+        **({"more_rejected": candidate.more_rejected} if candidate.more_rejected else {}),
     }
 
 
@@ -313,21 +330,26 @@ def _row(pair: Pair) -> dict[str, Any]:
         "rejected": rejected,
         "source": pair.source,
         "meta": json.dumps(pair.meta, sort_keys=True),
+        "more_rejected": list(pair.more_rejected),
     }
 
 
-def _pair_of_row(row: dict[str, Any], require_rejected: bool) -> Pair:
+def _pair_of_row(row: dict[str, Any], require_rejected: bool, with_images: bool) -> Pair:
     """Return the pair in a row of the Parquet file; raises _FieldError for what is wrong."""
+    images = row["images"] if with_images else []
     if not row["id"]:
         raise _FieldError("id", "is empty; give each row an id")
     if row["source"] is None:
         raise _FieldError("source", "is missing; write where the row comes from")
-    if not row["images"]:
+    if with_images and not images:
         raise _FieldError("images", "is empty; each pair needs an image")
-    if any(image is None or not image["bytes"] for image in row["images"]):
+    if any(image is None or not image["bytes"] for image in images):
         raise _FieldError("images", "is not embedded; write the image file's bytes into the row")
     if not row["rejected"] and require_rejected:
         raise _FieldError("rejected", "is empty; let a sampler draw it (BDHS) or write it")
+    more = row["more_rejected"] or []
+    if not all(more):
+        raise _FieldError("more_rejected", "has an empty text; leave it out")
     try:
         meta = json.loads(row["meta"] or "")
     except ValueError:
@@ -336,12 +358,13 @@ def _pair_of_row(row: dict[str, Any], require_rejected: bool) -> Pair:
         raise _FieldError("meta", "must be a JSON object; write {} when there is nothing to say")
     return Pair(
         id=row["id"],
-        images=tuple(image["bytes"] for image in row["images"]),
+        images=tuple(image["bytes"] for image in images),
         prompt=_message("prompt", row["prompt"], "user"),
         chosen=_message("chosen", row["chosen"], "assistant"),
         rejected=_message("rejected", row["rejected"], "assistant") if row["rejected"] else "",
         source=row["source"],
         meta=meta,
+        more_rejected=tuple(more),
     )
 
 
@@ -351,23 +374,3 @@ def _message(name: str, messages: list[dict[str, str | None] | None] | None, rol
     if not content or not content.strip():
         raise _FieldError(name, f"must hold one message of role {role} with a text")
     return content
-
-
-def _same_shape(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Return whether two types hold the same kind of values, in whatever width of offsets."""
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_list_view)
-    if pa.types.is_list(wanted):
-        return any(is_list(found) for is_list in lists) and _same_shape(
-            found.value_type, wanted.value_type
-        )
-    if pa.types.is_struct(wanted):
-        return (
-            pa.types.is_struct(found)
-            and {field.name for field in found} == {field.name for field in wanted}
-            and all(_same_shape(found.field(field.name).type, field.type) for field in wanted)
-        )
-    if pa.types.is_string(wanted):
-        return pa.types.is_string(found) or pa.types.is_large_string(found)
-    if pa.types.is_binary(wanted):
-        return pa.types.is_binary(found) or pa.types.is_large_binary(found)
-    return found.equals(wanted)

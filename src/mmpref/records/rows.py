@@ -12,7 +12,7 @@ class Pair:
     """Two answers to a question about images, of which the first is preferred.
 
     `images` are encoded image files, `prompt` and the answers plain text. `rejected` is empty only
-    before a sampler has drawn it.
+    before a sampler has drawn it. `more_rejected` are further answers that are no better.
     """
 
     id: str
@@ -22,11 +22,13 @@ class Pair:
     rejected: str
     source: str
     meta: dict[str, Any] = field(default_factory=dict)
+    more_rejected: tuple[str, ...] = ()
 
     @property
     def answers(self) -> dict[str, str]:
-        """The answers by name, those that views ask for."""
-        return {"chosen": self.chosen, "rejected": self.rejected}
+        """The answers by name, those that views ask for: chosen, rejected, rejected_2, ..."""
+        more = {f"rejected_{n}": text for n, text in enumerate(self.more_rejected, 2)}
+        return {"chosen": self.chosen, "rejected": self.rejected, **more}
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Candidate:
     rejected: Any
     source: str
     meta: dict[str, Any] = field(default_factory=dict)
+    more_rejected: Any = ()
 
 
 def candidate(pair: Pair, file: str, row: int) -> Candidate:
@@ -60,6 +63,7 @@ def candidate(pair: Pair, file: str, row: int) -> Candidate:
         rejected=pair.rejected,
         source=pair.source,
         meta=pair.meta,
+        more_rejected=pair.more_rejected,
     )
 
 

@@ -40,7 +40,7 @@ from mmpref.study.runs import Run, Training
 from mmpref.training.checkpoints import Checkpoint, Checkpoints, gather, restore
 from mmpref.training.data import Order, PairDataset, Scored, unchanged
 from mmpref.training.metrics import MetricsLog, peak_memory_mb
-from mmpref.training.policy import Policy
+from mmpref.training.policy import Policy, said_by
 from mmpref.training.processes import Processes
 
 WITHOUT_INFLUENCE = (
@@ -302,7 +302,7 @@ class PreferenceTrainer(Trainer):
         if self.training.lora_dropout:
             self._seed_dropout(len(self.seen))
         views = self.objective.views
-        logps = model([scored.example for scored in batch], views)
+        logps = said_by(model, [scored.example for scored in batch], views)
         reference = {
             view: LogProbs(
                 torch.tensor([scored.reference[view] for scored in batch], device=self.args.device),
