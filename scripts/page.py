@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from mmpref.cli import run
-from mmpref.records.items import read_items
-from mmpref.records.pairs import read_pairs
+from mmpref.records.items import Items
+from mmpref.records.pairs import Pairs
 from mmpref.reporting.figures import palette
 from mmpref.reporting.page import Figures, Sampled, write_page
 from mmpref.reporting.tables import Tables, read_results, read_table, score_file
@@ -55,7 +55,7 @@ def main(
         base=base,
         results=results,
         tables=Tables(read_table(table), read_table(differences)),
-        items={path.parts[-2]: read_items(path) for path in items},
+        items={path.parts[-2]: Items(path) for path in items},
         colours=palette(runs, settings.colours),
         labels=settings.labels,
         figures=Figures(
@@ -70,7 +70,7 @@ def main(
         sampled={
             folder.name: Sampled(
                 json.loads((folder / "statistics.json").read_text(encoding="utf-8")),
-                read_pairs(folder / "pairs.parquet"),
+                Pairs(folder / "pairs.parquet"),
             )
             for folder in preferences
         },

@@ -207,6 +207,14 @@ def dataset_pairs(wildcards):
     return f"<results>/datasets/{dataset}/pairs.parquet"
 
 
+def shards(wildcards):
+    """Return the files of a sampling's shards, in the order of their numbers."""
+    return [
+        f"<results>/preferences/{wildcards.preferences}/shards/{shard}.parquet"
+        for shard in range(study.preferences[wildcards.preferences].bdhs.shards)
+    ]
+
+
 def run_model(wildcards):
     return model_of(study.runs[wildcards.run].model)
 

@@ -68,9 +68,8 @@ rule photos:
     message:
         "Writing the photographs, a file of every kind"
     shell:
-        'python "$MMPREF"/scripts/photos.py --output $(dirname {output.pairs})'
-        ' --pairs "$MMPREF"/config/photos/pairs.jsonl'
-        " 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/photos.py --output "$(dirname {output.pairs})"'
+        ' --pairs "$MMPREF"/config/photos/pairs.jsonl 2>&1 | tee -i {log}'
 
 
 rule dataset:
@@ -84,7 +83,7 @@ rule dataset:
         "../../envs/training.yaml"
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=240,
     params:
         arguments=lambda wildcards, output: flags(
             settings=study.datasets[wildcards.dataset],
@@ -137,12 +136,12 @@ rule dataset_prompts:
         mem_mb=2000,
         runtime=20,
     params:
+        arguments=lambda wildcards, input, output: flags(pairs=input, output=output),
         code=code("dataset_prompts.py"),
     message:
         "Taking the prompts of a dataset as benchmark {wildcards.benchmark}"
     shell:
-        'python "$MMPREF"/scripts/dataset_prompts.py --pairs {input} --output {output}'
-        " 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/dataset_prompts.py {params.arguments} 2>&1 | tee -i {log}'
 
 
 # What is downloaded is its pinned content: no digest of code is among the parameters, so that

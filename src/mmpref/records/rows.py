@@ -1,5 +1,6 @@
 """A preference pair, and a row of a source that may become one."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,20 +52,9 @@ class Candidate:
     more_rejected: Any = ()
 
 
-def candidate(pair: Pair, file: str, row: int) -> Candidate:
-    """Return a pair to be checked again, as row `row` of `file`."""
-    return Candidate(
-        file=file,
-        row=row,
-        id=pair.id,
-        images=pair.images,
-        prompt=pair.prompt,
-        chosen=pair.chosen,
-        rejected=pair.rejected,
-        source=pair.source,
-        meta=pair.meta,
-        more_rejected=pair.more_rejected,
-    )
+def candidates(pairs: Iterable[Pair], file: str) -> Iterator[Candidate]:
+    """Return pairs to be checked again, as the rows of `file`."""
+    return (Candidate(file=file, row=row, **vars(pair)) for row, pair in enumerate(pairs, 1))
 
 
 @dataclass(frozen=True)
