@@ -19,6 +19,7 @@ from mmpref.study.explanation import explanation
 from mmpref.study.models import Model
 from mmpref.study.parts import Name, Part
 from mmpref.study.preferences import Preferences
+from mmpref.study.reference import Reference
 from mmpref.study.registry import OneOf
 from mmpref.study.report import Report, Table
 from mmpref.study.runs import Run, Training
@@ -36,6 +37,7 @@ class Study(Part):
     )
     preferences: dict[Name, Preferences] = Field(default_factory=dict)
     training: Training = Field(default_factory=Training, description="default of all runs")
+    reference: Reference = Field(default_factory=Reference)
     runs: dict[Name, Run] = Field(min_length=1)
     judges: dict[Name, Judge] = Field(default_factory=dict)
     benchmarks: dict[Name, Benchmark] = Field(default_factory=dict)
