@@ -145,9 +145,9 @@ class Pairs(Sequence[Pair]):
     of the file. A slice is a view of the same file. Can be sent to another process, which opens the
     file there; not for several threads at once.
 
-    Opening raises InputError naming the file, and the row and the field where there is one, when it
-    cannot be read as one, when a text is missing or empty or an id occurs twice; reading a pair, when its
-    image is not embedded, or the file is damaged there or was changed after it was opened.
+    InputError names the file, and the row and the field where there is one. Opening raises it when
+    the file cannot be read, a text is missing or empty, or an id occurs twice; reading a pair, when
+    its image is not embedded, or the file is damaged there or was changed after it was opened.
     `require_rejected` is that of `validate`.
     """
 

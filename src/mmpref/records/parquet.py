@@ -145,8 +145,8 @@ class Rows(Sequence[Row]):
             raise InputError(f"{self.path}: does not exist; make it, or correct the path") from None
         if problem is not None:
             raise InputError(
-                f"{self.path}: cannot be read as a Parquet file ({problem}), so it is damaged or of "
-                "another format; remove it and make it again"
+                f"{self.path}: cannot be read as a Parquet file ({problem}); it is damaged or of "
+                "another format: remove it and make it again"
             ) from problem
 
 
