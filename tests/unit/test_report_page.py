@@ -200,7 +200,7 @@ def test_an_image_that_cannot_be_shown_is_named(content, tmp_path):
         name: [replace(item, images=(b"no image",)) for item in items]
         for name, items in content["items"].items()
     }
-    with pytest.raises(InputError, match=r"captions: item 'c\d+': its image is no image"):
+    with pytest.raises(InputError, match=r"captions: item 'c\d+': its image is not an image"):
         write_page(tmp_path / "index.html", **{**content, "items": broken})
     assert not (tmp_path / "index.html").exists()
 

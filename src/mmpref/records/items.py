@@ -74,7 +74,7 @@ def write_items(path: str | Path, items: Iterable[Item]) -> None:
 class Items(Sequence[Item]):
     """The items of a benchmark by number, read when they are asked for, as `Pairs` are.
 
-    Opening raises InputError when it is no such file, lacks a column, or holds a text that
+    Opening raises InputError when it cannot be read as one, lacks a column, or holds a text that
     `write_items` would refuse; reading an item, when its image is neither there nor named.
     """
 

@@ -13,7 +13,7 @@ class Pair:
     """Two answers to a question about images, of which the first is preferred.
 
     `images` are encoded image files, `prompt` and the answers plain text. `rejected` is empty only
-    before a sampler has drawn it. `more_rejected` are further answers that are no better.
+    before a sampler has drawn it. `more_rejected` are further rejected answers.
     """
 
     id: str
@@ -59,7 +59,7 @@ def candidates(pairs: Iterable[Pair], file: str) -> Iterator[Candidate]:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A row that is no preference pair, why, and what stood in it (JSON-like).
+    """A row that cannot become a pair, why, and what stood in it (JSON-like).
 
     What is particular about the row ends the reason in parentheses, so that reasons can be counted.
     """
