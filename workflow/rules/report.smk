@@ -30,7 +30,7 @@ rule tables:
         metrics=json.dumps(study.table.metrics),
         labels=json.dumps(study.report.labels),
         seed=study.seed,
-        code=code("tables.py"),
+        code=code("tables.py", *of_kinds("score", *study.benchmarks.values())),
     message:
         "Tables"
     shell:
@@ -113,7 +113,7 @@ rule page:
         name=study.name,
         base=study.table.base,
         seed=study.seed,
-        code=code("page.py"),
+        code=code("page.py", *of_kinds("score", *study.benchmarks.values())),
     message:
         "The report page"
     shell:
