@@ -23,7 +23,7 @@ test-fast: $(VENV)/ready-test
 	. $(VENV)/bin/activate && python -m pytest -m "not slow"
 
 check: $(VENV)/ready-test
-	. $(VENV)/bin/activate && ruff check . && ruff format --check . && mypy \
+	. $(VENV)/bin/activate && ruff check . && ruff format --check . && mypy && lint-imports \
 	  && snakefmt --check Snakefile workflow && snakemake --lint
 
 format: $(VENV)/ready-test

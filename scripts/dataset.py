@@ -14,7 +14,7 @@ from mmpref.study.registry import OneOf
 
 
 def main(settings: str, seed: int, output: Path, rejected_optional: bool = False) -> None:
-    """Write the pairs of a source, and what is no pair to quarantine.jsonl beside them.
+    """Write the pairs of a source, and unusable rows to quarantine.jsonl beside them.
 
     Args:
         settings: the dataset's part of the study, as JSON

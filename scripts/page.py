@@ -1,75 +1,85 @@
 """Rule page: the report, one HTML file."""
 
-import argparse
 import importlib.metadata
 import json
 from pathlib import Path
 
-from mmpref.cli import ending
-from mmpref.records.items import read_items
-from mmpref.records.pairs import read_pairs
+from mmpref.cli import run
+from mmpref.records.items import Items
+from mmpref.records.pairs import Pairs
 from mmpref.reporting.figures import palette
 from mmpref.reporting.page import Figures, Sampled, write_page
 from mmpref.reporting.tables import Tables, read_results, read_table, score_file
+from mmpref.study.report import Report
 
 PACKAGES = ("snakemake", "pandas", "matplotlib", "pillow")
 
 
-def main() -> None:
-    """Parse the arguments and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scores", nargs="+", required=True, help="RUN/seedS/BENCHMARK.parquet")
-    parser.add_argument("--items", nargs="+", required=True, help="BENCHMARK/items.parquet")
-    parser.add_argument("--table", required=True, help="the main table (CSV)")
-    parser.add_argument("--differences", required=True, help="the differences to the base (CSV)")
-    parser.add_argument("--figures", required=True, help="folder of SVG files")
-    parser.add_argument("--preferences", nargs="*", default=[], help="folders of sampled pairs")
-    parser.add_argument("--settings", required=True, help="the study's `report`, as JSON")
-    parser.add_argument("--study", required=True, help="the resolved study, as YAML")
-    parser.add_argument("--name", required=True, help="of the study")
-    parser.add_argument("--base", required=True, help="the run the others are compared with")
-    parser.add_argument("--seed", type=int, required=True, help="the study's")
-    parser.add_argument("--output", required=True, help="HTML to write")
-    arguments = parser.parse_args()
-    settings = json.loads(arguments.settings)
-    results = read_results(score_file(path) for path in arguments.scores)
+def main(
+    scores: tuple[Path, ...],
+    items: tuple[Path, ...],
+    table: Path,
+    differences: Path,
+    figures: Path,
+    settings: Report,
+    study: str,
+    name: str,
+    base: str,
+    seed: int,
+    output: Path,
+    preferences: tuple[Path, ...] = (),
+) -> None:
+    """Write the report page.
+
+    Args:
+        scores: verdicts, RUN/seedS/BENCHMARK.parquet
+        items: of the benchmarks, BENCHMARK/items.parquet
+        table: the main table, CSV
+        differences: the differences to the base, CSV
+        figures: folder of SVG files
+        settings: the study's `report`, as JSON
+        study: the resolved study, as YAML
+        name: of the study
+        base: the run the others are compared with
+        seed: the study's
+        output: HTML to write
+        preferences: folders of sampled pairs
+    """
+    results = read_results(score_file(path) for path in scores)
     runs = list(dict.fromkeys(run for benchmark in results.values() for run in benchmark))
-    figures = {
-        path.stem: path.read_text(encoding="utf-8")
-        for path in sorted(Path(arguments.figures).glob("*.svg"))
-    }
+    pictures = {path.stem: path.read_text(encoding="utf-8") for path in figures.glob("*.svg")}
     write_page(
-        arguments.output,
-        title=settings["title"] or arguments.name,
-        seed=arguments.seed,
-        base=arguments.base,
+        output,
+        title=settings.title or name,
+        seed=seed,
+        base=base,
         results=results,
-        tables=Tables(read_table(arguments.table), read_table(arguments.differences)),
-        items={Path(path).parts[-2]: read_items(path) for path in arguments.items},
-        colours=palette(runs, settings["colours"]),
-        labels=settings["labels"],
+        tables=Tables(read_table(table), read_table(differences)),
+        items={path.parts[-2]: Items(path) for path in items},
+        colours=palette(runs, settings.colours),
+        labels=settings.labels,
         figures=Figures(
             cover={
-                name.removeprefix("cover-"): svg
-                for name, svg in figures.items()
-                if name.startswith("cover-")
+                picture.removeprefix("cover-"): pictures[picture]
+                for picture in sorted(pictures)
+                if picture.startswith("cover-")
             },
-            training=figures.get("training"),
-            sampling=figures.get("sampling"),
+            training=pictures.get("training"),
+            sampling=pictures.get("sampling"),
         ),
         sampled={
             folder.name: Sampled(
                 json.loads((folder / "statistics.json").read_text(encoding="utf-8")),
-                read_pairs(folder / "pairs.parquet"),
+                Pairs(folder / "pairs.parquet"),
             )
-            for folder in map(Path, arguments.preferences)
+            for folder in preferences
         },
-        study=arguments.study,
-        versions={name: importlib.metadata.version(name) for name in PACKAGES},
-        gallery=settings["gallery"],
-        failures=settings["failures"],
+        study=study,
+        versions={package: importlib.metadata.version(package) for package in PACKAGES},
+        gallery=settings.gallery,
+        failures=settings.failures,
     )
 
 
 if __name__ == "__main__":
-    ending(main)
+    run(main)

@@ -1,20 +1,20 @@
 """Rule photos: photographs as files of many kinds, and pairs about them."""
 
-import argparse
+from pathlib import Path
 
-from mmpref.datasets.photos import write_photos
+from mmpref.cli import run
+from mmpref.records.photos import write_photos
 
-from mmpref.cli import ending
 
+def main(pairs: Path, output: Path) -> None:
+    """Write pairs.jsonl and the images it names.
 
-def main() -> None:
-    """Parse the arguments and write pairs.jsonl and images/."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", required=True, help="JSON Lines that name the images")
-    parser.add_argument("--output", required=True, help="folder for pairs.jsonl and images/")
-    arguments = parser.parse_args()
-    write_photos(arguments.pairs, arguments.output)
+    Args:
+        pairs: JSON Lines that name the images
+        output: folder for pairs.jsonl and images/
+    """
+    write_photos(pairs, output)
 
 
 if __name__ == "__main__":
-    ending(main)
+    run(main)

@@ -37,22 +37,29 @@ HELP = ("description", "help")
 def digest(files: Iterable[str | Path], source: str | Path) -> str:
     """Return a short digest of the code of `files` and of what they import from `source`.
 
-    `source` is the folder that holds the package. A file that is no code (a template, a prompt)
-    counts when it lies beside a module that names it in a string.
+    `source` is the folder that holds the package. A file other than code (a template, a
+    prompt) counts when it lies beside a module that names it in a string.
     """
     root = Path(source).resolve()
-    pending, seen = [Path(file).resolve() for file in files], set()
+    used = sorted(modules(files, root))
+    content = hashlib.sha256()
+    for file in used:
+        content.update(_module(file, root).code)
+    for data in sorted({data for file in used for data in _module(file, root).data}):
+        content.update(data.read_bytes())
+    return content.hexdigest()[:12]
+
+
+def modules(files: Iterable[str | Path], source: str | Path) -> set[Path]:
+    """Return the modules of `source` that `files` import, directly or not, and `files`."""
+    root = Path(source).resolve()
+    pending, seen = [Path(file).resolve() for file in files], set[Path]()
     while pending:
         file = pending.pop()
         if file not in seen:
             seen.add(file)
             pending.extend(_module(file, root).imports)
-    content = hashlib.sha256()
-    for file in sorted(seen):
-        content.update(_module(file, root).code)
-    for data in sorted({data for file in seen for data in _module(file, root).data}):
-        content.update(data.read_bytes())
-    return content.hexdigest()[:12]
+    return seen
 
 
 @dataclass(frozen=True)
@@ -84,9 +91,9 @@ class _Computation(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> Any:
         # A docstring, of a module, a function or a constant.
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            return ast.Pass()
+            return None
         if _called(node.value) == "say":
-            return ast.Pass()
+            return None
         return self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> Any:
@@ -100,7 +107,7 @@ class _Computation(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> Any:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return ast.Pass()
+            return None
         return self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> Any:

@@ -15,12 +15,12 @@ from mmpref.language.similarity import exact
 from mmpref.randomness import generator
 from mmpref.records.images import open_image
 from mmpref.records.pairs import read_pairs, validate, write_pairs
-from mmpref.records.rows import Pair, Quarantined
+from mmpref.records.rows import Pair, Quarantined, candidates
+from mmpref.records.shards import merge
 from mmpref.sampling import bdhs
-from mmpref.sampling.bdhs import candidates, sample_shard
+from mmpref.sampling.bdhs import sample_shard
 from mmpref.sampling.decoding import Sampler
 from mmpref.sampling.masking import visible_tokens
-from mmpref.sampling.shards import merge
 from mmpref.sampling.splitting import sentence_spans
 from mmpref.sampling.statistics import statistics
 from mmpref.study.preferences import Bdhs
@@ -94,7 +94,7 @@ def test_results_do_not_depend_on_batches_shards_or_order(vlm, pairs, tmp_path):
             )
             for i in range(shards)
         ]
-        assert merge(parts) == expected
+        assert list(merge(parts)) == expected
     other_seed = sample_shard(vlm, by_length, pairs, settings(), 8, tmp_path / "b")
     assert [pair.rejected for pair in other_seed] != [pair.rejected for pair in expected]
 

@@ -9,11 +9,11 @@ from mmpref.digest import _module, digest
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     files = {
-        "script.py": "from mmpref.a import thing\nfrom mmpref.study.runs import Run\nprint(thing)\n",
+        "script.py": "from mmpref.a import thing\nimport mmpref.study.runs\nprint(thing)\n",
         "src/mmpref/__init__.py": "",
         "src/mmpref/a.py": "import mmpref.deep.b\nthing = 1\n",
         "src/mmpref/deep/__init__.py": "",
-        "src/mmpref/deep/b.py": '"""Doc."""\n\n\ndef f():\n    """Doc."""\n    return "words.txt"\n',
+        "src/mmpref/deep/b.py": '"""Doc."""\n\n\ndef f():\n    """A."""\n    return "words.txt"\n',
         "src/mmpref/deep/words.txt": "cup",
         "src/mmpref/other.py": "x = 1\n",
         "src/mmpref/study/runs.py": "class Run: pass\n",

@@ -186,12 +186,12 @@ def png_bomb(width: int, height: int) -> bytes:
     ("data", "message"),
     [
         (b"", "zero bytes"),
-        (b"a picture of a cat", "no image"),
+        (b"a picture of a cat", "not an image"),
         (encoded(photo(), "JPEG")[:-100], "damaged .*truncated"),
         (encoded(photo(), "PNG")[:-60], "damaged"),
-        (encoded(photo(), "PNG")[:20], "no image|damaged"),
-        (encoded(photo(), "TIFF")[:200], "no image|damaged"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image"),
+        (encoded(photo(), "PNG")[:20], "not an image|damaged"),
+        (encoded(photo(), "TIFF")[:200], "not an image|damaged"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
         (png_bomb(20_000, 20_000), "more than 178956970 pixels"),
         (png_bomb(13_400, 13_400), "more than 178956970 pixels"),
         (png_bomb(2**31 - 1, 1), "more than 178956970 pixels"),
@@ -208,7 +208,7 @@ def test_files_that_never_end_are_not_opened(tmp_path: Path) -> None:
     link = tmp_path / "zero.png"
     link.symlink_to("/dev/zero")
     for path in (pipe, link, tmp_path):
-        with pytest.raises(InputError, match="no file but a folder, device or pipe"):
+        with pytest.raises(InputError, match="a folder, device or pipe, not a file"):
             read_image_file(path)
 
 

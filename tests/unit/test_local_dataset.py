@@ -151,12 +151,12 @@ def test_an_image_folder_of_its_own(folder: Path, tmp_path_factory: pytest.TempP
     ("image", "reason"),
     [
         ("absent.png", "does not exist"),
-        ("/dev/zero", "is no file"),
+        ("/dev/zero", "is a folder, device or pipe"),
         ("loop.png", "cannot be read"),
-        ("zero.png", "is no file"),
-        ("pipe.png", "is no file"),
-        ("", "is no file"),
-        ("mine.jsonl", "is no image"),
+        ("zero.png", "is a folder, device or pipe"),
+        ("pipe.png", "is a folder, device or pipe"),
+        ("", "is a folder, device or pipe"),
+        ("mine.jsonl", "is not an image"),
         ("secret\0.png", "cannot be read"),
         ("https://example.org/cat.png", "should be an image file"),
         ("data:image/png;base64,iVBO", "should be an image file"),
@@ -201,8 +201,8 @@ def test_lines_that_are_no_rows_are_quarantined_with_their_number(folder: Path) 
         (9, "prompt"),
     ]
     assert bad[0].content == {"line": '{"id": "b", '}
-    assert bad[0].reason.startswith("is no JSON (")
-    assert bad[4].reason == bad[5].reason == "is no valid Unicode"
+    assert bad[0].reason.startswith("is not JSON (")
+    assert bad[4].reason == bad[5].reason == "is not valid Unicode"
     assert [row.id for row in rows if isinstance(row, Pair)] == ["a", "e"]
     assert write_valid_pairs(folder / "pairs.parquet", read_local(folder / "mine.jsonl")) == (2, 7)
 
@@ -239,9 +239,9 @@ def test_bad_csv_rows_are_quarantined_whole(folder: Path) -> None:
     ]
     assert [row.id for row in rows if isinstance(row, Pair)] == ["e"]
     first, second, third, fourth, last = (row for row in rows if isinstance(row, Quarantined))
-    assert first.reason == "has not as many cells as the header (6, not 5)"
+    assert first.reason == "does not have as many cells as the header (6, not 5)"
     assert first.content == {"line": "a,cat.png,What?,A cat, sitting.,A dog.\n"}
-    assert second.reason == "has not as many cells as the header (4, not 5)"
+    assert second.reason == "does not have as many cells as the header (4, not 5)"
     assert third.reason == "is missing"
     assert fourth.content == {"line": 'd,cat.png,"What?" he asked,A cat.,A dog.\n'}
     assert last.content["line"].endswith("g,cat.png,What?,A cat.,A dog.\n")
@@ -273,7 +273,7 @@ def test_columns_may_have_other_names(folder: Path) -> None:
     (pair,) = jsonl(folder, row, columns=names)
     assert isinstance(pair, Pair)
     assert (pair.prompt, pair.chosen, pair.rejected) == ("What?", "A cat.", "A dog.")
-    with pytest.raises(InputError, match="columns has query, which are no columns"):
+    with pytest.raises(InputError, match="columns names query, which a pref"):
         jsonl(folder, row, columns={"query": "question"})
 
 
@@ -287,7 +287,7 @@ def test_missing_columns_are_named(folder: Path, suffix: str) -> None:
         "rejected": "rejected",
     }.items():
         WRITERS[suffix](path, [{name: ROW[name] for name in ROW if name != missing}])
-        with pytest.raises(InputError, match=f"mine{suffix}: there is no column {named}; the fil"):
+        with pytest.raises(InputError, match=f"mine{suffix}: column {named} is missing; the fil"):
             results(path)
 
 
@@ -303,13 +303,13 @@ def test_rejected_may_be_absent_when_it_will_be_sampled(folder: Path, suffix: st
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("mine.txt", b"", r"mine.txt: files of type .txt are not read"),
-        ("mine", b"", r"mine: files of type \(no suffix\) are not read"),
-        ("mine.json", b"{", "mine.json is no JSON"),
-        ("mine.json", b"[" * 100_000, "mine.json is no JSON"),
-        ("mine.json", b"{}", "mine.json must be a JSON array of rows, is dict"),
-        ("mine.parquet", b"PAR1", "mine.parquet cannot be read as a Parquet file"),
-        ("mine.csv", "id,prompt\n".encode("utf-16"), "mine.csv: there is no column image"),
+        ("mine.txt", b"", r"mine.txt: files of type .txt are not supported"),
+        ("mine", b"", r"mine: files of type \(no suffix\) are not supported"),
+        ("mine.json", b"{", "mine.json: is not JSON"),
+        ("mine.json", b"[" * 100_000, "mine.json: is not JSON"),
+        ("mine.json", b"{}", "mine.json: must be a JSON array of rows, is dict"),
+        ("mine.parquet", b"PAR1", "mine.parquet: cannot be read as a Parquet file"),
+        ("mine.csv", "id,prompt\n".encode("utf-16"), "mine.csv: column image or images is missing"),
     ],
 )
 def test_files_of_the_wrong_kind_are_named(
@@ -321,7 +321,7 @@ def test_files_of_the_wrong_kind_are_named(
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"mine.csv does not exist"):
+    with pytest.raises(InputError, match=r"mine.csv: does not exist"):
         list(read_local(tmp_path / "mine.csv"))
 
 

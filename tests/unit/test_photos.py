@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmpref.datasets.photos import write_photos
 from PIL import Image
 
-from mmpref.datasets import photos
 from mmpref.datasets.local import read_local
 from mmpref.errors import InputError
+from mmpref.records import photos
 from mmpref.records.images import open_image
 from mmpref.records.pairs import read_pairs, write_valid_pairs
+from mmpref.records.photos import write_photos
 
 PAIRS = Path(__file__).parents[2] / "config/photos/pairs.jsonl"
 ROWS = [json.loads(line) for line in PAIRS.read_text().splitlines()]

@@ -69,16 +69,16 @@ def test_a_good_row_becomes_a_pair() -> None:
         ("rejected", "\u3000", "is empty"),
         ("rejected", None, "is missing"),
         ("rejected", " A  red\nwall. ", "is the same as chosen"),
-        ("rejected", "a broken \ud83d face", "is no valid Unicode"),
+        ("rejected", "a broken \ud83d face", "is not valid Unicode"),
         ("images", None, "is missing"),
         ("images", [], "is empty"),
         ("images", "a.png", r"should be a list of images \(is str\)"),
         ("images", [PNG, 4], r"should be an image file \(is int\)"),
         ("images", [b""], "has zero bytes"),
-        ("images", [b"no picture"], "is no image"),
+        ("images", [b"no picture"], "is not an image"),
         ("images", [PNG[:-30]], "is damaged"),
         ("images", [Path("/nowhere/a.png")], r"does not exist \(/nowhere/a.png\)"),
-        ("images", [Path("/dev/zero")], "is no file"),
+        ("images", [Path("/dev/zero")], "is a folder, device or pipe"),
     ],
 )
 def test_a_bad_row_is_quarantined(field: str, value: Any, reason: str) -> None:
@@ -164,7 +164,7 @@ def test_no_row_is_lost(candidates: list[Candidate], require_rejected: bool) -> 
 
 def test_the_quarantine_file_says_what_where_and_why(tmp_path: Path) -> None:
     bad = replace(GOOD, row=7, id="b", chosen="", images=[PNG, Path("x/y.png")], rejected="Grün")
-    unread = Quarantined("rows.jsonl", 8, "", "row", "is no JSON (at 1)", {"line": "{"})
+    unread = Quarantined("rows.jsonl", 8, "", "row", "is not JSON (at 1)", {"line": "{"})
     assert write_valid_pairs(tmp_path / "pairs.parquet", [bad, GOOD, unread]) == (1, 2)
     first, second = read_lines(tmp_path / "quarantine.jsonl")
     assert first == {
@@ -341,7 +341,7 @@ def test_repeated_ids_are_refused(tmp_path: Path) -> None:
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "pairs.parquet"
-    with pytest.raises(InputError, match=r"pairs.parquet does not exist"):
+    with pytest.raises(InputError, match=r"pairs.parquet: does not exist"):
         read_pairs(path)
     with pytest.raises(InputError, match="cannot be read as a Parquet file"):
         read_pairs(tmp_path)
@@ -351,7 +351,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     damaged.append(data[:200] + bytes(300) + data[500:])
     for content in damaged:
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"pairs.parquet(, row| cannot be read)"):
+        with pytest.raises(InputError, match=r"pairs.parquet(, row|: cannot be read)"):
             read_pairs(path)
 
 

@@ -16,7 +16,7 @@ from mmpref.records.items import read_items
 from mmpref.records.pairs import read_pairs
 from mmpref.reporting import figures
 from mmpref.reporting.page import Figures, Sampled, write_page
-from mmpref.reporting.tables import Tables, read_results, summarise
+from mmpref.reporting.tables import Results, Tables, read_results, summarise
 from mmpref.scoring.verdicts import score
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -181,7 +181,7 @@ def test_a_study_of_photographs_without_training_or_sampling(tmp_path):
 
 
 def test_a_study_of_pairs_alone(content, tmp_path):
-    results = {}
+    results: Results = {}
     write_page(
         tmp_path / "index.html",
         **{
@@ -200,7 +200,7 @@ def test_an_image_that_cannot_be_shown_is_named(content, tmp_path):
         name: [replace(item, images=(b"no image",)) for item in items]
         for name, items in content["items"].items()
     }
-    with pytest.raises(InputError, match=r"captions: item 'c\d+': its image is no image"):
+    with pytest.raises(InputError, match=r"captions: item 'c\d+': its image is not an image"):
         write_page(tmp_path / "index.html", **{**content, "items": broken})
     assert not (tmp_path / "index.html").exists()
 

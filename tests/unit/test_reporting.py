@@ -1,8 +1,10 @@
 import json
 import math
 import re
+from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic_study import SEEDS, sampling_statistics, write_study
@@ -92,7 +94,7 @@ def test_the_metrics_of_the_study_are_kept_in_their_order(results):
     captions = found[found["benchmark"] == "captions"]
     assert list(dict.fromkeys(captions["metric"])) == ["Cover", "CHAIRs"]
     assert "adversarial/F1" in set(found["metric"])
-    with pytest.raises(InputError, match=r"table\.metrics\.captions: no metric CHAIR; there are"):
+    with pytest.raises(InputError, match=r"metrics\.captions: unknown metric CHAIR; valid are"):
         summarise(results, "base", 0, {"captions": ["CHAIR"]})
 
 
@@ -178,7 +180,8 @@ def drawings(study, tables) -> list[str]:
 
 def test_the_sampling_figure_shows_shares_and_means():
     figure = figures.sampling_statistics({"bdhs": sampling_statistics()})
-    iterations, similarity, hallucination = figure.axes
+    axes: list[Any] = figure.axes
+    iterations, similarity, hallucination = axes
     bars = {patch.get_x() + patch.get_width() / 2: patch.get_height()
             for patch in iterations.patches}  # fmt: skip
     assert bars == pytest.approx({1: 0.7, 2: 0.18, 3: 0.06, 4: 0.03, 5: 0.03})
@@ -210,7 +213,7 @@ def test_a_curve_is_the_mean_over_seeds_and_the_band_their_range():
     index = pd.RangeIndex(1, 11, name="step")
     seeds = [pd.DataFrame({"loss": [float(level)] * 10}, index) for level in (1, 2, 6)]
     figure = figures.training_curves({"run": seeds}, {"run": "#0072b2"}, {})
-    axes = figure.axes[0]
+    axes: Any = figure.axes[0]
     assert set(axes.lines[0].get_ydata()) == {3.0}
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (1.0, 6.0)
@@ -250,3 +253,42 @@ def test_undefined_metrics_are_dashes_in_the_table():
         {"pope": {"base": [scores]}}, "base", seed=0, metrics={"pope": ["precision"]}
     )
     assert "| base | – | 1 |" in markdown(tables, "base")
+
+
+def column(run: str, counts: dict[str, float]) -> dict[str, list[Scores]]:
+    """One run's verdicts: each count is the share of items that has it."""
+    count = 60
+    draw = np.random.default_rng(len(run))
+    table = pd.DataFrame({"id": range(count), "image": range(count), "kind": "caption"})
+    for name in ("prompt", "response"):
+        table[name] = ""
+    table["items"], table["objects"], table["mentions"] = 1, 4, 4
+    for name, share in counts.items():
+        table[name] = (draw.permutation(count) < share * count).astype(int)
+    table["covered"] = 4 * table["covered"]
+    for name in ("likely", "likely_mentioned", "words", "empty", "hallucinated"):
+        table[name] = 1
+    return {run: [Scores(table)]}
+
+
+GOOD = {"hallucinated_answers": 0.2, "covered": 0.8, "unfinished": 0.0}
+BASE = {"hallucinated_answers": 0.7, "covered": 0.8, "unfinished": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("rival", "starred"),
+    [
+        ({**GOOD, "hallucinated_answers": 0.5}, {"run"}),
+        # Within the interval of the difference: no star.
+        ({**GOOD, "hallucinated_answers": 0.22}, set()),
+        # Says little, or never ends: neither starred nor in the way of the one that is.
+        ({**GOOD, "hallucinated_answers": 0.0, "covered": 0.3}, {"run"}),
+        ({**GOOD, "hallucinated_answers": 0.0, "unfinished": 0.75}, {"run"}),
+        # A little less cover is no collapse.
+        ({**GOOD, "hallucinated_answers": 0.0, "covered": 0.75}, {"rival"}),
+    ],
+)
+def test_a_star_is_for_a_run_that_is_better_beyond_doubt_and_has_not_collapsed(rival, starred):
+    runs = {**column("base", BASE), **column("run", GOOD), **column("rival", rival)}
+    main = summarise({"captions": runs}, "base", seed=0, metrics={"captions": ["CHAIRs"]}).main
+    assert set(main[main["best"]]["run"]) == starred

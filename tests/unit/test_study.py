@@ -44,11 +44,12 @@ def test_a_runs_training_lies_over_the_studys():
     assert (training.epochs, training.batch_size) == (1, 8)
 
 
-def test_degraded_image_is_known_only_to_runs_that_look_at_one():
-    run = parse(STUDY, "f").runs["mdpo"]
-    assert run.degraded_image == "crop_0_20"
-    plain = changed("runs.mdpo.objective.conditional", False)
-    assert parse(plain, "f").runs["mdpo"].degraded_image is None
+def test_an_objective_of_a_study_asks_for_the_images_it_looks_at():
+    def images(study):
+        return {view.image for view in parse(study, "f").runs["mdpo"].objective.views}
+
+    assert images(STUDY) == {"original", "crop_0_20"}
+    assert images(changed("runs.mdpo.objective.conditional", False)) == {"original"}
 
 
 @pytest.mark.parametrize(
@@ -58,21 +59,21 @@ def test_degraded_image_is_known_only_to_runs_that_look_at_one():
         ("runs.mdpo.training.epoch", 3, "runs.mdpo.training.epoch: unknown key; did you mean"),
         ("runs.mdpo.objective.betta", 1, "runs.mdpo.objective.betta: unknown key"),
         ("runs.mdpo.objective.beta", "high", "runs.mdpo.objective.beta: .* number .*'high'"),
-        ("runs.mdpo.objective.name", "ppo", "there is no 'ppo'; valid are: 'dpo', 'mdpo'"),
-        ("runs.mdpo.model", "toi", "runs.mdpo.model: there is no model 'toi'; did you mean 'toy'"),
-        ("runs.mdpo.preferences", "none", "no preferences entry 'none'; defined are: sampled"),
-        ("runs.mdpo.seeds", [1, 1], "runs.mdpo: a seed stands twice"),
+        ("runs.mdpo.objective.name", "ppo", "unknown 'ppo'; valid are: 'dpo', 'mdpo'"),
+        ("runs.mdpo.model", "toi", "runs.mdpo.model: unknown model 'toi'; did you mean 'toy'"),
+        ("runs.mdpo.preferences", "none", "unknown preferences entry 'none'; defined are: sampled"),
+        ("runs.mdpo.seeds", [1, 1], "runs.mdpo: duplicate seed"),
         ("runs.base.seeds", [0, 1], "runs.base: without an objective"),
         ("runs.base.objective", {"name": "dpo"}, "`objective` and `preferences`"),
         ("runs.mdpo.training.batch_size", 6, "batch_size 6 is not a multiple"),
-        ("runs.My Run", {"model": "toy"}, "runs: 'My Run' is no name"),
+        ("runs.My Run", {"model": "toy"}, "runs: 'My Run' is not a valid name"),
         ("models.toy", {"steps": 3}, "models.toy.source: is missing"),
         ("models.toy.steps", "many", "models.toy.steps: .* integer .*'many'"),
         ("preferences.sampled.bdhs.mask_ratio", 3, "bdhs.mask_ratio: .*less than or equal to 1"),
-        ("preferences.sampled.dataset", "x", "there is no dataset 'x'; defined are: scenes"),
-        ("preferences.sampled.bdhs.model", "x", "there is no model 'x'"),
-        ("table", {"base": "bse"}, "table.base: there is no run 'bse'; did you mean 'base'"),
-        ("table", {"metrics": {"x": []}}, "table.metrics.x: there is no benchmark 'x'"),
+        ("preferences.sampled.dataset", "x", "unknown dataset 'x'; defined are: scenes"),
+        ("preferences.sampled.bdhs.model", "x", "unknown model 'x'"),
+        ("table", {"base": "bse"}, "table.base: unknown run 'bse'; did you mean 'base'"),
+        ("table", {"metrics": {"x": []}}, "table.metrics.x: unknown benchmark 'x'"),
         ("runs.mdpo.training.zero_stage", 0, "runs.mdpo.training: zero_stage 0 is for float32"),
         ("runs.mdpo.training.dtype", "float32", "runs.mdpo.training.dtype: .* one precision"),
         ("report", {"labels": {"mpdo": "x"}}, "report.labels.mpdo: .* did you mean 'mdpo'"),

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl.data_utils import apply_chat_template
 
 from mmpref.records.images import open_image
-from mmpref.records.items import read_items, write_items
+from mmpref.records.items import load_image, read_items, write_items
 from mmpref.records.pairs import read_pairs, write_pairs
 from mmpref.toyworld import language, render
 from mmpref.toyworld.benchmark import caption_items, preference_pairs, yesno_items
@@ -27,7 +28,7 @@ from mmpref.toyworld.scenes import (
     scene,
 )
 
-TINY = {"scenes": 16, "vision_steps": 3, "steps": 5, "bias": 0.6}
+TINY: dict[str, Any] = {"scenes": 16, "vision_steps": 3, "steps": 5, "bias": 0.6}
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_positions_in_true_captions_are_true():
 
 def test_extra_objects_are_mentioned_once_besides_what_is_there():
     rng = np.random.default_rng(0)
-    last = Counter()
+    last: Counter[str] = Counter()
     for index in range(300):
         one = scene(0, "pretrain", index)
         extra = language.likely_absent(one, rng)
@@ -189,7 +190,7 @@ def test_texts_survive_the_tokenizer(processor):
 
 
 def test_the_template_composes_as_trl_expects(processor):
-    example = {
+    example: dict[str, Any] = {
         "prompt": [
             {
                 "role": "user",
@@ -292,7 +293,7 @@ def test_rows_give_the_probabilities_of_the_plain_prompts(processor):
 
 
 def test_pretraining_learns_is_deterministic_and_saves_what_the_auto_classes_load(tmp_path):
-    longer = {**TINY, "steps": 24}
+    longer: dict[str, Any] = {**TINY, "steps": 24}
     losses = pretrain(tmp_path / "one", seed=1, **longer)
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:3])
     assert pretrain(tmp_path / "two", seed=1, **longer) == losses
@@ -300,7 +301,7 @@ def test_pretraining_learns_is_deterministic_and_saves_what_the_auto_classes_loa
     assert (tmp_path / "one" / weights).read_bytes() == (tmp_path / "two" / weights).read_bytes()
     assert pretrain(tmp_path / "three", seed=2, **TINY) != losses[: TINY["steps"]]
 
-    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "one")
+    model: Any = AutoModelForImageTextToText.from_pretrained(tmp_path / "one")
     loaded = AutoProcessor.from_pretrained(tmp_path / "one")
     assert 5e5 < model.num_parameters() < 2e6
     inputs = loaded(
@@ -323,7 +324,7 @@ def test_caption_items_say_what_is_there(tmp_path):
         one = scene(0, "test", index)
         assert item.truth["objects"] == list(one.names)
         assert item.truth["vocabulary"] == list(OBJECTS)
-        assert np.array_equal(open_image(item.images[0]), render.image(one, 0))
+        assert open_image(load_image(item.images[0])) == render.image(one, 0)
     write_items(tmp_path / "items.parquet", items)
     assert read_items(tmp_path / "items.parquet") == items
 

@@ -15,7 +15,7 @@ import pytest
         ),
         (
             lambda study: study["runs"]["dpo"].update(model="toi"),
-            "study.yaml: runs.dpo.model: there is no model 'toi'; did you mean 'toy'?",
+            "study.yaml: runs.dpo.model: unknown model 'toi'; did you mean 'toy'?",
         ),
     ],
 )

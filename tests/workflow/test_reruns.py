@@ -1,10 +1,110 @@
 """What a change reruns, asked from Snakemake itself."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-AFTER_TRAINING = {"respond": 2, "score": 2, "tables": 1, "figures": 1, "page": 1, "all": 1}
+from mmpref.digest import modules
+
+ROOT = Path(__file__).parents[2]
+
+REPORT = {"tables", "figures", "page", "all"}
+SCORES = {"score", *REPORT}
+ANSWERS = {"respond_shard", "respond", *SCORES}
+TRAINING = {"train", *ANSWERS}
+REFERENCE = {"reference_shard", "reference", *TRAINING}
+SAMPLING = {"bdhs_shard", "bdhs_merge", "bdhs_statistics", *REFERENCE}
+DATA = {"dataset", "dataset_preferences", *SAMPLING}
+MODEL = {"toy_model", *(DATA - {"dataset", "dataset_preferences"})}
+
+GPU_WORK = {"bdhs_shard", "bdhs_merge", "reference_shard", "reference", "train", "respond_shard"}
+
+CODE = "\n_EDITED = 1\n"
+
+# What is edited -> the rules that run again, and how often those that differ between runs.
+MATRIX = {
+    "reporting/figures.py": {"figures", "page", "all"},
+    "reporting/page.py": {"page", "all"},
+    "reporting/page.css": {"page", "all"},
+    "reporting/tables.py": REPORT,
+    "benchmarks/yesno/score.py": SCORES,
+    "benchmarks/caption/score.py": SCORES,
+    "benchmarks/mmhal/score.py": set(),
+    "benchmarks/mmhal/judge.txt": set(),
+    "scoring/statistics.py": SCORES,
+    "language/mentions.py": {"bdhs_statistics", *SCORES},
+    "objectives/dpo.py": TRAINING,
+    "objectives/mdpo.py": TRAINING,
+    "objectives/objective.py": TRAINING,
+    "training/loop.py": TRAINING,
+    "logprobs/reference.py": REFERENCE,
+    "logprobs/degradation.py": REFERENCE,
+    "sampling/bdhs.py": SAMPLING,
+    "sampling/splitting.py": {*SAMPLING},
+    "sampling/decoding.py": SAMPLING,
+    "sampling/responses.py": ANSWERS,
+    "datasets/toyworld.py": DATA,
+    "datasets/local.py": set(),
+    "toyworld/pretrain.py": MODEL,
+    "progress.py": set(),
+    "errors.py": set(),
+    "cli.py": set(),
+    "study/report.py": set(),
+    "study/documentation.py": set(),
+}
+
+ONE_RUN = {
+    **{"train": 1, "respond_shard": 2, "respond": 2, "score": 2},
+    **dict.fromkeys(REPORT, 1),
+}
+
+# Of these rules only the jobs that the edited file is about.
+JOBS = {
+    "benchmarks/yesno/score.py": {"score": 3},
+    "objectives/dpo.py": {"train": 1, "respond_shard": 1},
+    "objectives/mdpo.py": {"train": 1, "respond_shard": 1},
+    "objectives/objective.py": {"train": 2, "respond_shard": 2},
+}
+
+
+@pytest.mark.parametrize("file", MATRIX)
+def test_an_edit_reruns_exactly_what_it_touches(copy_of_finished, file):
+    with (copy_of_finished.folder / "src" / "mmpref" / file).open("a") as edited:
+        edited.write(CODE if file.endswith(".py") else " ")
+    planned = copy_of_finished.planned()
+    assert set(planned) == MATRIX[file]
+    assert {rule: planned[rule] for rule in JOBS.get(file, {})} == JOBS.get(file, {})
+
+
+# What is only for people, in files that everything goes through.
+WORDS = {
+    "a comment": ("src/mmpref/logprobs/forward.py", "import torch\n", "# Why.\nimport torch\n"),
+    "a docstring": ("src/mmpref/sampling/masking.py", '"""', '"""Other words. '),
+    "an error text": ("src/mmpref/records/images.py", "has zero bytes", "is empty"),
+    "a type hint": ("src/mmpref/randomness.py", "*keys: str | int", "*keys: int | str"),
+    "help of a command line": ("scripts/tables.py", "the study's, for the", "that of the"),
+    "a setting's description": ("src/mmpref/objectives/mdpo.py", "delta in the paper", "delta"),
+    "a line of progress": ("scripts/dataset.py", "pairs kept", "pairs"),
+}
+
+
+@pytest.mark.parametrize("what", WORDS)
+def test_words_rerun_nothing(copy_of_finished, what):
+    copy_of_finished.edit(*WORDS[what])
+    assert copy_of_finished.planned() == {}
+
+
+def test_no_gpu_work_depends_on_evaluation_or_reporting():
+    """The matrix again, for every file there is: from the imports themselves."""
+    source = ROOT / "src"
+    scripts = ["bdhs_shard", "bdhs_merge", "reference_shard", "reference", "train", "respond_shard"]
+    used = modules([ROOT / "scripts" / f"{script}.py" for script in scripts], source)
+    layers = {
+        path.relative_to(source / "mmpref").parts[0] for path in used if source in path.parents
+    }
+    assert {"training", "sampling", "logprobs"} <= layers
+    assert not layers & {"benchmarks", "scoring", "reporting", "language/mentions.py"}
 
 
 def test_a_finished_study_has_nothing_to_do(finished):
@@ -13,7 +113,7 @@ def test_a_finished_study_has_nothing_to_do(finished):
 
 def test_outputs_are_whole(finished):
     table = (finished.folder / "results/tables/main.csv").read_text().splitlines()
-    assert table[0] == "run,benchmark,metric,mean,low,high,seeds,items"
+    assert table[0] == "run,benchmark,metric,mean,low,high,seeds,items,best"
     assert {line.split(",")[0] for line in table[1:]} == {"base", "dpo", "mdpo"}
     page = (finished.folder / "results/report/index.html").read_text()
     assert "<img" in page
@@ -24,12 +124,12 @@ def test_outputs_are_whole(finished):
 
 def test_beta_reruns_the_run_and_what_follows(copy_of_finished):
     copy_of_finished.change_study(lambda study: study["runs"]["mdpo"]["objective"].update(beta=0.2))
-    assert copy_of_finished.planned() == {"train": 1, **AFTER_TRAINING}
+    assert copy_of_finished.planned() == {**ONE_RUN}
 
 
 def test_one_more_seed_trains_that_seed(copy_of_finished):
     copy_of_finished.change_study(lambda study: study["runs"]["mdpo"].update(seeds=[0, 1]))
-    assert copy_of_finished.planned() == {"train": 1, **AFTER_TRAINING}
+    assert copy_of_finished.planned() == {**ONE_RUN}
 
 
 def test_a_colour_reruns_the_report_only(copy_of_finished):
@@ -47,26 +147,9 @@ def test_mask_ratio_reruns_the_sampling_and_what_follows(copy_of_finished):
     assert "toy_model" not in planned
 
 
-def test_a_comment_reruns_nothing(copy_of_finished):
-    copy_of_finished.edit(
-        "src/mmpref/training/forward.py", "import torch\n", "# Why not.\nimport torch\n"
-    )
-    copy_of_finished.edit("src/mmpref/sampling/masking.py", '"""', '"""Other words. ')
-    assert copy_of_finished.planned() == {}
-
-
 def test_code_of_the_tables_reruns_tables_and_report(copy_of_finished):
     copy_of_finished.edit("scripts/tables.py", '"%.6g"', '"%.7g"')
     assert copy_of_finished.planned() == {"tables": 1, "figures": 1, "page": 1, "all": 1}
-
-
-def test_code_of_an_objective_reruns_the_training(copy_of_finished):
-    copy_of_finished.edit(
-        "src/mmpref/objectives/mdpo.py", "anchor_value: float = 0.0", "anchor_value: float = -0.0"
-    )
-    planned = copy_of_finished.planned()
-    assert planned["train"] == 2
-    assert not {"toy_model", "bdhs_shard", "reference_answers"} & set(planned)
 
 
 def test_a_rule_asked_for_reruns_with_its_consumers(copy_of_finished):

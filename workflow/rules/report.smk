@@ -26,18 +26,21 @@ rule tables:
         mem_mb=2000,
         runtime=20,
     params:
-        base=study.table.base,
-        metrics=json.dumps(study.table.metrics),
-        labels=json.dumps(study.report.labels),
-        seed=study.seed,
-        code=code("tables.py"),
+        arguments=lambda wildcards, input, output: flags(
+            scores=input,
+            base=study.table.base,
+            metrics=json.dumps(study.table.metrics),
+            labels=json.dumps(study.report.labels),
+            seed=study.seed,
+            table=output.main,
+            differences=output.differences,
+            text=output.markdown,
+        ),
+        code=code("tables.py", *of_kinds("score", *study.benchmarks.values())),
     message:
         "Tables"
     shell:
-        'python "$MMPREF"/scripts/tables.py --scores {input} --base {params.base}'
-        " --metrics {params.metrics:q} --labels {params.labels:q} --seed {params.seed}"
-        " --main {output.main} --differences {output.differences} --markdown {output.markdown}"
-        " 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/tables.py {params.arguments} 2>&1 | tee -i {log}'
 
 
 rule figures:
@@ -61,17 +64,20 @@ rule figures:
         mem_mb=2000,
         runtime=20,
     params:
-        runs=list(study.runs),
-        colours=json.dumps(study.report.colours),
-        labels=json.dumps(study.report.labels),
+        arguments=lambda wildcards, input, output: flags(
+            table=input.table,
+            runs=study.runs,
+            metrics=input.metrics,
+            statistics=input.statistics,
+            colours=json.dumps(study.report.colours),
+            labels=json.dumps(study.report.labels),
+            output=output,
+        ),
         code=code("figures.py"),
     message:
         "Figures"
     shell:
-        'python "$MMPREF"/scripts/figures.py --table {input.table} --runs {params.runs}'
-        " --metrics {input.metrics} --statistics {input.statistics}"
-        " --colours {params.colours:q} --labels {params.labels:q} --output {output}"
-        " 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/figures.py {params.arguments} 2>&1 | tee -i {log}'
 
 
 rule page:
@@ -103,22 +109,24 @@ rule page:
         mem_mb=2000,
         runtime=20,
     params:
-        preferences=lambda wildcards, input: sorted(
-            {os.path.dirname(path) for path in input.preferences}
+        arguments=lambda wildcards, input, output: flags(
+            scores=input.scores,
+            items=input.benchmark_items,
+            table=input.table,
+            differences=input.differences,
+            figures=input.figures,
+            preferences=sorted({os.path.dirname(path) for path in input.preferences}),
+            settings=study.report,
+            study=yaml.safe_dump(
+                study.model_dump(mode="json", exclude_unset=True), sort_keys=False
+            ),
+            name=study.name,
+            base=study.table.base,
+            seed=study.seed,
+            output=output,
         ),
-        settings=settings(study.report),
-        study=yaml.safe_dump(
-            study.model_dump(mode="json", exclude_defaults=True), sort_keys=False
-        ),
-        name=study.name,
-        base=study.table.base,
-        seed=study.seed,
-        code=code("page.py"),
+        code=code("page.py", *of_kinds("score", *study.benchmarks.values())),
     message:
         "The report page"
     shell:
-        'python "$MMPREF"/scripts/page.py --scores {input.scores} --items {input.benchmark_items}'
-        " --table {input.table} --differences {input.differences} --figures {input.figures}"
-        " --preferences {params.preferences} --settings {params.settings:q}"
-        " --study {params.study:q} --name {params.name} --base {params.base}"
-        " --seed {params.seed} --output {output} 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/page.py {params.arguments} 2>&1 | tee -i {log}'

@@ -56,18 +56,9 @@ rule bdhs_shard:
 
 rule bdhs_merge:
     input:
-        lambda wildcards: [
-            f"<results>/preferences/{wildcards.preferences}/shards/{shard}.parquet"
-            for shard in range(study.preferences[wildcards.preferences].bdhs.shards)
-        ],
+        shards,
     output:
-        pairs="<results>/preferences/{preferences}/pairs.parquet",
-        statistics=report(
-            "<results>/preferences/{preferences}/statistics.json",
-            caption="../report/statistics.rst",
-            category="Sampling",
-            labels={"preferences": "{preferences}"},
-        ),
+        "<results>/preferences/{preferences}/pairs.parquet",
     log:
         "<results>/logs/bdhs_merge/{preferences}.log",
     wildcard_constraints:
@@ -75,12 +66,41 @@ rule bdhs_merge:
     conda:
         "../../envs/training.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=2000,
+        runtime=60,
     params:
+        arguments=lambda wildcards, input, output: flags(shards=input, output=output),
         code=code("bdhs_merge.py"),
     message:
         "Putting the shards of {wildcards.preferences} together"
     shell:
-        'python "$MMPREF"/scripts/bdhs_merge.py --shards {input} --output {output.pairs}'
-        " --statistics {output.statistics} 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/bdhs_merge.py {params.arguments} 2>&1 | tee -i {log}'
+
+
+# Apart from bdhs_merge: an edit of the statistics shall not write the pairs anew, and so train.
+rule bdhs_statistics:
+    input:
+        shards,
+    output:
+        report(
+            "<results>/preferences/{preferences}/statistics.json",
+            caption="../report/statistics.rst",
+            category="Sampling",
+            labels={"preferences": "{preferences}"},
+        ),
+    log:
+        "<results>/logs/bdhs_statistics/{preferences}.log",
+    wildcard_constraints:
+        preferences=names(SAMPLED),
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        arguments=lambda wildcards, input, output: flags(shards=input, output=output),
+        code=code("bdhs_statistics.py"),
+    message:
+        "Counting what was sampled for {wildcards.preferences}"
+    shell:
+        'python "$MMPREF"/scripts/bdhs_statistics.py {params.arguments} 2>&1 | tee -i {log}'

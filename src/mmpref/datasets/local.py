@@ -63,6 +63,7 @@ def read_local(
     `{"prompt": "question"}`. A prompt or answer may be text or a conversation of one message;
     LLaVA's placeholder `<image>` is removed from prompts. A row without id gets one made of its
     content, the same wherever the row stands. Without `require_rejected`, `rejected` may be absent.
+    Further rejected answers are in the columns `rejected_2`, `rejected_3`, ...
 
     Raises InputError naming the file when it is missing, of another kind, not readable as a
     whole, or (CSV, Parquet) lacks a column.
@@ -71,17 +72,17 @@ def read_local(
     names = {name: name for name in COLUMNS} | dict(columns or {})
     if unknown := sorted(set(names) - set(COLUMNS)):
         raise InputError(
-            f"{path}: columns has {', '.join(unknown)}, which are no columns of a preference "
-            f"pair. Choose among {', '.join(COLUMNS)}."
+            f"{path}: columns names {', '.join(unknown)}, which a preference pair does not have; "
+            f"choose among {', '.join(COLUMNS)}"
         )
     suffix = path.suffix.lower()
     if suffix not in _READERS:
         raise InputError(
-            f"{path}: files of type {suffix or '(no suffix)'} are not read. "
-            f"Convert it to one of {', '.join(_READERS)}."
+            f"{path}: files of type {suffix or '(no suffix)'} are not supported; "
+            f"convert it to one of {', '.join(_READERS)}"
         )
     if not path.is_file():
-        raise InputError(f"{path} does not exist or is no file. Correct the path.")
+        raise InputError(f"{path}: does not exist or is not a file; correct the path")
     folder = Path(image_folder) if image_folder is not None else path.parent
     required = [(names["image"], names["images"]), (names["prompt"],), (names["chosen"],)]
     if require_rejected:
@@ -91,12 +92,19 @@ def read_local(
             yield row
         else:
             number, values = row
-            yield _candidate(
-                path, number, {name: values.get(names[name]) for name in names}, folder
-            )
+            found = {name: values.get(names[name]) for name in names}
+            others = (values.get(f"rejected_{n}") for n in itertools.count(2))
+            more = [_text(text) for text in itertools.takewhile(_is_there, others)]
+            yield _candidate(path, number, found, more, folder)
 
 
-def _candidate(path: Path, number: int, values: dict[str, Any], folder: Path) -> Candidate:
+def _is_there(value: Any) -> bool:
+    return value is not None
+
+
+def _candidate(
+    path: Path, number: int, values: dict[str, Any], more_rejected: list[Any], folder: Path
+) -> Candidate:
     prompt = _text(values["prompt"])
     if isinstance(prompt, str):
         prompt = prompt.replace(IMAGE_PLACEHOLDER, "").strip()
@@ -122,6 +130,7 @@ def _candidate(path: Path, number: int, values: dict[str, Any], folder: Path) ->
         rejected=_text(values["rejected"]),
         source=path.name,
         meta={"row": number},
+        more_rejected=more_rejected,
     )
 
 
@@ -157,7 +166,7 @@ def _read_json_lines(path: Path, required: Alternatives) -> Iterator[Row]:
                 try:
                     value = json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    yield _unreadable(path, number, f"is no JSON ({error})", line.rstrip("\n"))
+                    yield _unreadable(path, number, f"is not JSON ({error})", line.rstrip("\n"))
                 else:
                     yield _object(path, number, value)
 
@@ -167,9 +176,9 @@ def _read_json(path: Path, required: Alternatives) -> Iterator[Row]:
         try:
             values = json.load(file)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path} is no JSON ({error}). Correct it there.") from error
+            raise InputError(f"{path}: is not JSON ({error}); correct it there") from error
     if not isinstance(values, list):
-        raise InputError(f"{path} must be a JSON array of rows, is {type(values).__name__}.")
+        raise InputError(f"{path}: must be a JSON array of rows, is {type(values).__name__}")
     for number, value in enumerate(values, 1):
         yield _object(path, number, value)
 
@@ -192,7 +201,7 @@ def _read_csv(path: Path, required: Alternatives) -> Iterator[Row]:
             except StopIteration:
                 return
             except csv.Error as error:
-                yield _unreadable(path, number, f"is no CSV ({error})", "".join(record))
+                yield _unreadable(path, number, f"is not CSV ({error})", "".join(record))
                 continue
             if not header:
                 header = cells
@@ -202,7 +211,9 @@ def _read_csv(path: Path, required: Alternatives) -> Iterator[Row]:
                 pairs = zip(header, cells, strict=True)
                 yield number, {name: cell if cell else None for name, cell in pairs}
             elif cells:
-                reason = f"has not as many cells as the header ({len(cells)}, not {len(header)})"
+                reason = (
+                    f"does not have as many cells as the header ({len(cells)}, not {len(header)})"
+                )
                 yield _unreadable(path, number, reason, "".join(record))
 
 
@@ -211,7 +222,8 @@ def _read_parquet(path: Path, required: Alternatives) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        # Streamed: others write row groups of gigabytes.
+        with pq.ParquetFile(path, buffer_size=2**20) as file:
             _demand_columns(path, file.schema_arrow.names, required)
             number = 0
             for batch in file.iter_batches(batch_size=64):
@@ -220,7 +232,7 @@ def _read_parquet(path: Path, required: Alternatives) -> Iterator[Row]:
                     yield number, values
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(
-            f"{path} cannot be read as a Parquet file ({error}). Write it again."
+            f"{path}: cannot be read as a Parquet file ({error}); write it again"
         ) from error
 
 
@@ -241,8 +253,8 @@ def _demand_columns(path: Path, found: list[str], required: Alternatives) -> Non
     for names in required:
         if not set(names) & set(found):
             raise InputError(
-                f"{path}: there is no column {' or '.join(names)}; the file has "
-                f"{', '.join(found)}. Rename a column, or name it in the option columns."
+                f"{path}: column {' or '.join(names)} is missing; the file has "
+                f"{', '.join(found)}; rename a column, or name it in the option columns"
             )
 
 

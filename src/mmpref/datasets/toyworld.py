@@ -21,8 +21,7 @@ class ToyDataset(Dataset):
 
     def rows(self, seed: int, require_rejected: bool) -> "Iterator[Candidate]":
         """Yield the pairs; every one has a rejected answer."""
-        from mmpref.records.rows import candidate
+        from mmpref.records.rows import candidates
         from mmpref.toyworld.benchmark import preference_pairs
 
-        pairs = preference_pairs(seed, self.pairs, self.yesno_share)
-        yield from (candidate(pair, "toyworld", row) for row, pair in enumerate(pairs, 1))
+        return candidates(preference_pairs(seed, self.pairs, self.yesno_share), "toyworld")

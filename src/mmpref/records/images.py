@@ -37,7 +37,7 @@ def read_image_file(path: Path) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"is no file but a folder, device or pipe ({path})")
+            raise InputError(f"is a folder, device or pipe, not a file ({path})")
         if status.st_size > MAX_FILE_BYTES:
             raise InputError(f"has more than {MAX_FILE_BYTES} bytes ({path})")
         with path.open("rb") as file:
@@ -55,8 +55,8 @@ def open_image(data: bytes) -> Image.Image:
     count (65535 is white); 32-bit integers and floats, whose white nothing defines, are stretched
     from their lowest to their highest value.
 
-    Raises InputError, whose message is a predicate ("is damaged (WHY)"), when `data` is no image in
-    one of `FORMATS`, is damaged, or has more than `MAX_PIXELS` pixels.
+    Raises InputError, whose message is a predicate ("is damaged (WHY)"), when `data` is not an
+    image in one of `FORMATS`, is damaged, or has more than `MAX_PIXELS` pixels.
     """
     with _decoding(data) as image:
         return _upright(image).convert("RGB")
@@ -108,7 +108,7 @@ def _decoding(data: bytes) -> Iterator[Image.Image]:
                     raise Image.DecompressionBombError
                 yield image
     except UnidentifiedImageError:
-        raise InputError(f"is no image in a format that is read ({', '.join(FORMATS)})") from None
+        raise InputError(f"is not an image in a supported format ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:
         raise InputError(f"has more than {MAX_PIXELS} pixels") from None
     except MemoryError:

@@ -1,4 +1,4 @@
-"""The preference record, its Parquet file, and what happens to rows that are none.
+"""The preference record, its Parquet file, and what happens to rows that cannot become one.
 
 A source yields `Candidate`s: rows as they were found, unchecked. `validate` turns each into a
 `Pair` or into a `Quarantined` row that says what is wrong with it; `write_valid_pairs` writes the
@@ -145,9 +145,9 @@ class Pairs(Sequence[Pair]):
     of the file. A slice is a view of the same file. Can be sent to another process, which opens the
     file there; not for several threads at once.
 
-    Opening raises InputError naming the file, and the row and the field where there is one, when it
-    is no such file, when a text is missing or empty or an id occurs twice; reading a pair, when its
-    image is not embedded, or the file is damaged there or was changed after it was opened.
+    InputError names the file, and the row and the field where there is one. Opening raises it when
+    the file cannot be read, a text is missing or empty, or an id occurs twice; reading a pair, when
+    its image is not embedded, or the file is damaged there or was changed after it was opened.
     `require_rejected` is that of `validate`.
     """
 
@@ -271,7 +271,7 @@ def _text(name: str, value: Any) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _FieldError(name, "is no valid Unicode") from None
+        raise _FieldError(name, "is not valid Unicode") from None
     return value.strip()
 
 

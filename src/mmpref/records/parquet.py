@@ -138,15 +138,15 @@ class Rows(Sequence[Row]):
             changed = True
         if changed:
             raise InputError(
-                f"{self.path} was changed or removed while it was in use; start again with the "
+                f"{self.path}: was changed or removed while it was in use; start again with the "
                 "new file"
             ) from problem
         if isinstance(problem, FileNotFoundError):
-            raise InputError(f"{self.path} does not exist; make it, or correct the path") from None
+            raise InputError(f"{self.path}: does not exist; make it, or correct the path") from None
         if problem is not None:
             raise InputError(
-                f"{self.path} cannot be read as a Parquet file ({problem}). It is damaged or of "
-                "another format: remove it and make it again."
+                f"{self.path}: cannot be read as a Parquet file ({problem}); it is damaged or of "
+                "another format: remove it and make it again"
             ) from problem
 
 
@@ -264,12 +264,12 @@ def _check_columns(
         where = f"{path}, column {column.name}"
         if present.get_field_index(column.name) < 0:
             raise InputError(
-                f"{where}: missing; the file has {', '.join(present.names)}. "
-                "Rename the column or write the file with mmpref."
+                f"{where}: missing; the file has {', '.join(present.names)}; "
+                "rename the column or write the file with mmpref"
             )
         found = present.field(column.name).type
         if not _same_shape(found, column.type):
-            raise InputError(f"{where}: must be {column.type}, is {found}. Convert it.")
+            raise InputError(f"{where}: must be {column.type}, is {found}; convert it")
 
 
 def _same_shape(found: pa.DataType, wanted: pa.DataType) -> bool:

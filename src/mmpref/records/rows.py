@@ -1,5 +1,6 @@
 """A preference pair, and a row of a source that may become one."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ class Pair:
     """Two answers to a question about images, of which the first is preferred.
 
     `images` are encoded image files, `prompt` and the answers plain text. `rejected` is empty only
-    before a sampler has drawn it. `more_rejected` are further answers that are no better.
+    before a sampler has drawn it. `more_rejected` are further rejected answers.
     """
 
     id: str
@@ -51,25 +52,14 @@ class Candidate:
     more_rejected: Any = ()
 
 
-def candidate(pair: Pair, file: str, row: int) -> Candidate:
-    """Return a pair to be checked again, as row `row` of `file`."""
-    return Candidate(
-        file=file,
-        row=row,
-        id=pair.id,
-        images=pair.images,
-        prompt=pair.prompt,
-        chosen=pair.chosen,
-        rejected=pair.rejected,
-        source=pair.source,
-        meta=pair.meta,
-        more_rejected=pair.more_rejected,
-    )
+def candidates(pairs: Iterable[Pair], file: str) -> Iterator[Candidate]:
+    """Return pairs to be checked again, as the rows of `file`."""
+    return (Candidate(file=file, row=row, **vars(pair)) for row, pair in enumerate(pairs, 1))
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A row that is no preference pair, why, and what stood in it (JSON-like).
+    """A row that cannot become a pair, why, and what stood in it (JSON-like).
 
     What is particular about the row ends the reason in parentheses, so that reasons can be counted.
     """

@@ -69,7 +69,7 @@ def palette(runs: Sequence[str], colours: Mapping[str, str] | None = None) -> di
 def read_metrics(path: str | Path) -> pd.DataFrame:
     """Return a run's training metrics, one row per optimiser step, indexed by step.
 
-    Raises InputError naming the line that is no JSON object with a step.
+    Raises InputError naming the line that is not a JSON object with a step.
     """
     rows = []
     with open(path, encoding="utf-8") as file:
@@ -79,10 +79,11 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
                 rows[-1]["step"]
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
-                    f"{path}: line {number}: no JSON object with a step ({error}); train again"
+                    f"{path}: line {number}: is not a JSON object with a step ({error}); "
+                    "train again"
                 ) from None
     if not rows:
-        raise InputError(f"{path}: no optimiser step in it; train again")
+        raise InputError(f"{path}: holds no optimiser step; train again")
     # A run that was continued may have logged its last steps twice; the later ones count.
     return pd.DataFrame(rows).drop_duplicates("step", keep="last").set_index("step").sort_index()
 

@@ -22,7 +22,6 @@ from mmpref.records.images import open_image
 from mmpref.records.items import Item, load_image
 from mmpref.records.rows import Pair
 from mmpref.reporting.tables import Results, Tables, interval, metric_parts, number
-from mmpref.scoring.statistics import Metric
 from mmpref.scoring.verdicts import READINGS, Scores
 
 _FOLDER = Path(__file__).parent
@@ -202,7 +201,6 @@ def _benchmark(
                                 if (run, metric) in by_difference.index
                                 else None,
                                 rows[rows["metric"] == metric],
-                                known[metric],
                             )
                             for metric in metrics
                         ],
@@ -215,9 +213,7 @@ def _benchmark(
     }
 
 
-def _cell(
-    row: pd.Series, difference: pd.Series | None, column: pd.DataFrame, metric: Metric
-) -> dict[str, Any]:
+def _cell(row: pd.Series, difference: pd.Series | None, column: pd.DataFrame) -> dict[str, Any]:
     """Return one cell of the main table; `column` holds the metric's rows of all runs."""
     cell: dict[str, Any] = {"mean": number(row["mean"]), "interval": None, "best": False}
     cell["difference"] = None
@@ -229,9 +225,7 @@ def _cell(
     cell["start"] = round(100 * row["low"] / scale, 2)
     cell["length"] = round(100 * (row["high"] - row["low"]) / scale, 2)
     cell["point"] = round(100 * row["mean"] / scale, 2)
-    if metric.better and len(column) > 1:
-        best = column["mean"].min() if metric.better == "lower" else column["mean"].max()
-        cell["best"] = bool(row["mean"] == best) and column["mean"].nunique() > 1
+    cell["best"] = bool(row["best"])
     if difference is not None and not math.isnan(difference["difference"]):
         cell["difference"] = number(difference["difference"], signed=True)
         cell["difference_interval"] = interval(difference["low"], difference["high"], signed=True)
@@ -240,7 +234,7 @@ def _cell(
 
 
 def _sampled(name: str, entry: Sampled, seed: int) -> dict[str, Any]:
-    """Return a few pairs drawn at random, with the words of either answer that the other lacks."""
+    """Return a few pairs drawn at random, with the words that differ between their answers."""
     draw = generator(seed, "report", "pairs", name)
     drawn = draw.permutation(len(entry.pairs))[:_PAIRS]
     return {
@@ -405,7 +399,7 @@ def _pieces(row: pd.Series) -> Iterator[tuple[str, str | None]]:
 
 
 def _changed(text: str, other: str) -> list[tuple[str, str | None]]:
-    """Return `text` in pieces; those that `other` has not are marked `changed`."""
+    """Return `text` in pieces; those missing from `other` are marked `changed`."""
     words, others = re.findall(r"\S+\s*", text), re.findall(r"\S+\s*", other)
     matcher = difflib.SequenceMatcher(
         None, [word.strip() for word in words], [word.strip() for word in others], autojunk=False

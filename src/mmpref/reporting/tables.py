@@ -9,11 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from mmpref.errors import InputError
-from mmpref.scoring.statistics import Metric, bootstrap, check_same_items, estimate
+from mmpref.scoring.statistics import Array, Metric, bootstrap, check_same_items, estimate
 from mmpref.scoring.verdicts import READINGS, Scores, read_scores
 
-MAIN_COLUMNS = ["run", "benchmark", "metric", "mean", "low", "high", "seeds", "items"]
+MAIN_COLUMNS = ["run", "benchmark", "metric", "mean", "low", "high", "seeds", "items", "best"]
 DIFFERENCE_COLUMNS = ["run", "benchmark", "metric", "difference", "low", "high"]
+
+COLLAPSE = 0.1
+"""A run that covers, or ends, less than the base by a larger share than this has collapsed."""
 
 Results = dict[str, dict[str, list[Scores]]]
 """By benchmark, then by run: the scores of each training seed."""
@@ -31,7 +34,11 @@ class ScoreFile:
 
 @dataclass(frozen=True)
 class Tables:
-    """`main` has the columns MAIN_COLUMNS, `differences` DIFFERENCE_COLUMNS; NaN is undefined."""
+    """`main` has the columns MAIN_COLUMNS, `differences` DIFFERENCE_COLUMNS; NaN is undefined.
+
+    `best` is true where a run is better than every other beyond the interval of their difference;
+    runs that collapsed (`collapsed`) are neither best nor in the comparison.
+    """
 
     main: pd.DataFrame
     differences: pd.DataFrame
@@ -60,7 +67,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
 def read_results(files: Iterable[ScoreFile]) -> Results:
     """Return the scores in the order of `files`.
 
-    Raises InputError when a file is none of scores, or the runs of a benchmark were scored on
+    Raises InputError when a file does not hold scores, or the runs of a benchmark were scored on
     different items.
     """
     results: Results = {}
@@ -80,26 +87,68 @@ def summarise(
     Intervals are those of `bootstrap`; differences are paired, on the same items. A benchmark that
     `base` was not scored on has no differences. `seed` is the study's, for the draws; `metrics`
     restricts and orders the metrics of the benchmarks it names. Raises InputError when it names a
-    metric that a benchmark has not.
+    metric that a benchmark does not have.
     """
     main, differences = [], []
     for benchmark, runs in results.items():
+        known = _wanted(runs, benchmark, None)
         wanted = _wanted(runs, benchmark, (metrics or {}).get(benchmark))
+        used = {name: known[name] for name in known if name in wanted or _shows_collapse(name)}
         values = {
-            run: bootstrap([one.table for one in scores], wanted, seed, run)
+            run: bootstrap([one.table for one in scores], used, seed, run)
             for run, scores in runs.items()
         }
+        upright = [run for run in runs if not collapsed(values, run, base)]
         for run, scores in runs.items():
-            for metric in wanted:
-                mean = estimate(values[run][metric])
+            for name, metric in wanted.items():
+                mean = estimate(values[run][name])
                 sizes = (len(scores), len(scores[0].table))
-                main.append((run, benchmark, metric, mean.value, mean.low, mean.high, *sizes))
+                best = run in upright and _beats_all(values, run, upright, name, metric)
+                row = (run, benchmark, name, mean.value, mean.low, mean.high, *sizes, best)
+                main.append(row)
                 if base in runs and run != base:
-                    found = estimate(values[run][metric] - values[base][metric])
-                    differences.append((run, benchmark, metric, found.value, found.low, found.high))
+                    found = estimate(values[run][name] - values[base][name])
+                    differences.append((run, benchmark, name, found.value, found.low, found.high))
     return Tables(
         pd.DataFrame(main, columns=MAIN_COLUMNS),
         pd.DataFrame(differences, columns=DIFFERENCE_COLUMNS),
+    )
+
+
+def _shows_collapse(metric: str) -> bool:
+    return metric.rpartition("/")[2] in ("Cover", "Recall", "unfinished")
+
+
+def collapsed(values: Mapping[str, Mapping[str, Array]], run: str, base: str) -> bool:
+    """Return whether a run lost more than `COLLAPSE` of what the base covers, or of its endings.
+
+    Such a run hallucinates less only because it says less. `values` holds what `bootstrap` returns
+    for each run of a benchmark; the whole interval has to lie beyond the limit.
+    """
+    if base not in values:
+        return False
+    for metric in filter(_shows_collapse, values[run]):
+        now, before = values[run][metric], values[base][metric]
+        if metric.endswith("unfinished"):
+            now, before = 1 - now, 1 - before
+        if estimate(now - (1 - COLLAPSE) * before).high < 0:
+            return True
+    return False
+
+
+def _beats_all(
+    values: Mapping[str, Mapping[str, Array]],
+    run: str,
+    runs: Sequence[str],
+    name: str,
+    metric: Metric,
+) -> bool:
+    """Return whether a run's metric is better than that of every other of `runs`, if any."""
+    changes = [estimate(values[run][name] - values[other][name]) for other in runs if other != run]
+    if metric.better is None or not changes:
+        return False
+    return all(
+        change.high < 0 if metric.better == "lower" else change.low > 0 for change in changes
     )
 
 
@@ -167,8 +216,8 @@ def _wanted(
     unknown = [name for name in names if name not in known]
     if unknown:
         raise InputError(
-            f"table.metrics.{benchmark}: no metric {', '.join(unknown)}; "
-            f"there are {', '.join(known)}"
+            f"table.metrics.{benchmark}: unknown metric {', '.join(unknown)}; "
+            f"valid are: {', '.join(known)}"
         )
     return {name: known[name] for name in names}
 

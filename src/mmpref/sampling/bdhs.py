@@ -7,7 +7,7 @@ other cuts; the last try has no guidance by the chosen answer and counts whateve
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from mmpref.models import VisionLanguageModel
 from mmpref.progress import track
 from mmpref.randomness import generator
 from mmpref.records.images import open_image
-from mmpref.records.rows import Candidate, Pair, candidate
+from mmpref.records.rows import Pair
+from mmpref.records.shards import shard_of
 from mmpref.sampling.decoding import Completion, Request, Sampler
 from mmpref.sampling.masking import visible_tokens
-from mmpref.sampling.shards import model_fingerprint, shard_of
+from mmpref.sampling.shards import model_fingerprint
 from mmpref.sampling.splitting import Opening, split
 from mmpref.study.preferences import Bdhs
 
@@ -46,7 +47,7 @@ def sample_shard(
     """Return every `shards`-th pair from `shard` on, with a sampled rejected answer.
 
     What was sampled, and how, is in `meta["bdhs"]`: the fields of `attempt` but for the text. The
-    rejected answer may be empty or equal the chosen one; `candidates` has such pairs sorted out.
+    rejected answer may be empty or equal the chosen one; `write_valid_pairs` sorts such pairs out.
 
     Batches that are done are kept in the file `journal`, with which an interrupted call goes on.
     The caller removes it once the result is stored. In float32, equal seeds give equal answers
@@ -170,15 +171,6 @@ def attempt(
             pairs, prompts, visible, texts, scores, openings, completions, strict=True
         )
     ]
-
-
-def candidates(pairs: Sequence[Pair], file: str) -> Iterator[Candidate]:
-    """Return sampled pairs for `write_valid_pairs`, which quarantines the unusable ones.
-
-    Those are the ones whose rejected answer is empty or the same as the chosen one. `file` names in
-    the quarantine where the pairs come from.
-    """
-    return (candidate(pair, file, row) for row, pair in enumerate(pairs, 1))
 
 
 def _uniforms(seed: int, pair: Pair, iteration: int, sentence: int, count: int) -> np.ndarray:

@@ -1,40 +1,13 @@
-"""Sampling in parts: by shard, and from where an interrupted shard stopped."""
+"""What tells whether an interrupted sampling may go on: the same model."""
 
 import hashlib
-from collections.abc import Sequence
 
 import torch
 
-from mmpref.errors import InputError
 from mmpref.fingerprint import fingerprint
 from mmpref.models import VisionLanguageModel
-from mmpref.records.rows import Pair
 
 _VALUES_PER_TENSOR = 256
-
-
-def shard_of(pairs: Sequence[Pair], shard: int, shards: int) -> list[Pair]:
-    """Return the pairs of a shard, 0 <= `shard` < `shards`: every `shards`-th one."""
-    if not 0 <= shard < shards:
-        raise ValueError(f"shard {shard} of {shards} does not exist")
-    return list(pairs[shard::shards])
-
-
-def merge(shards: Sequence[Sequence[Pair]]) -> list[Pair]:
-    """Return the pairs of all shards, given in the order of their numbers, in the original order.
-
-    Raises:
-        InputError: their lengths are not those of the shards of one list.
-    """
-    total = sum(map(len, shards))
-    for number, pairs in enumerate(shards):
-        expected = len(range(number, total, len(shards)))
-        if len(pairs) != expected:
-            raise InputError(
-                f"shard {number} of {len(shards)} has {len(pairs)} pairs where {expected} of "
-                f"{total} are expected: one was sampled from other pairs; sample the shards anew"
-            )
-    return [shards[i % len(shards)][i // len(shards)] for i in range(total)]
 
 
 def model_fingerprint(vlm: VisionLanguageModel) -> str:

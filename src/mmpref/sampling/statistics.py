@@ -1,7 +1,7 @@
 """What a sampling run produced, in numbers."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from mmpref.language.mentions import find_mentions
 from mmpref.records.rows import Pair
 
 
-def statistics(pairs: Sequence[Pair]) -> dict[str, Any]:
+def statistics(pairs: Iterable[Pair]) -> dict[str, Any]:
     """Return statistics of all sampled pairs, the quarantined ones included.
 
     - `pairs`: how many;
@@ -23,27 +23,34 @@ def statistics(pairs: Sequence[Pair]) -> dict[str, Any]:
     - `hallucinated_per_answer`: for the `answers` pairs whose meta has `objects` and `vocabulary`,
       the mean number of mentions of objects that are not in the image, `chosen` and `rejected`.
     """
-    records = [pair.meta["bdhs"] for pair in pairs]
-    scores = [record["similarity"] for record in records]
+    iterations: Counter[int] = Counter()
+    sums: Counter[str] = Counter()
+    scores: list[float] = []
+    for pair in pairs:
+        record = pair.meta["bdhs"]
+        iterations[record["iteration"]] += 1
+        scores.append(record["similarity"])
+        for name in ("free", "unfinished", "visible", "image_tokens"):
+            sums[name] += record[name]
+        sums["same"] += pair.rejected.split() == pair.chosen.split()
+        sums["empty"] += not pair.rejected
+        if {"objects", "vocabulary"} <= pair.meta.keys():
+            sums["known"] += 1
+            sums["chosen"] += _hallucinated(pair, pair.chosen)
+            sums["rejected"] += _hallucinated(pair, pair.rejected)
     counts, edges = np.histogram(np.clip(scores, -1, 1), bins=40, range=(-1, 1))
-    image_tokens = sum(record["image_tokens"] for record in records)
-    iterations = Counter(record["iteration"] for record in records)
     found: dict[str, Any] = {
-        "pairs": len(pairs),
+        "pairs": len(scores),
         "iterations": {str(number): iterations[number] for number in sorted(iterations)},
-        "free": sum(record["free"] for record in records),
-        "same": sum(pair.rejected.split() == pair.chosen.split() for pair in pairs),
-        "empty": sum(not pair.rejected for pair in pairs),
-        "unfinished": sum(record["unfinished"] for record in records),
-        "visible_share": sum(record["visible"] for record in records) / max(image_tokens, 1),
+        **{name: sums[name] for name in ("free", "same", "empty", "unfinished")},
+        "visible_share": sums["visible"] / max(sums["image_tokens"], 1),
         "similarity": {"edges": edges.tolist(), "counts": counts.tolist()},
     }
-    known = [pair for pair in pairs if {"objects", "vocabulary"} <= pair.meta.keys()]
-    if known:
+    if answers := sums["known"]:
         found["hallucinated_per_answer"] = {
-            "answers": len(known),
-            "chosen": sum(_hallucinated(pair, pair.chosen) for pair in known) / len(known),
-            "rejected": sum(_hallucinated(pair, pair.rejected) for pair in known) / len(known),
+            "answers": answers,
+            "chosen": sums["chosen"] / answers,
+            "rejected": sums["rejected"] / answers,
         }
     return found
 

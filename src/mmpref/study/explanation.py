@@ -12,7 +12,7 @@ def explanation(study: type[Part], error: Any) -> str:
     """Return `key: what is wrong; what would be valid` for one of pydantic's errors."""
     part, steps = _part_at(study, error["loc"])
     if steps and steps[-1] == "[key]":
-        return f"{'.'.join(steps[:-2])}: {error['input']!r} is no name: {NAME_RULE}"
+        return f"{'.'.join(steps[:-2])}: {error['input']!r} is not a valid name: {NAME_RULE}"
     key = ".".join(steps) or "study"
     if error["type"] == "extra_forbidden":
         valid = list(part.model_fields) if part else []
@@ -29,7 +29,7 @@ def explanation(study: type[Part], error: Any) -> str:
     if error["type"] == "union_tag_invalid":
         context = error["ctx"]
         key = f"{key}.{context['discriminator'].strip(chr(39))}"
-        return f"{key}: there is no {context['tag']!r}; valid are: {context['expected_tags']}"
+        return f"{key}: unknown {context['tag']!r}; valid are: {context['expected_tags']}"
     given = error.get("input")
     shown = "" if error["type"] == "missing" else f" (given: {given!r:.80})"
     return f"{key}: {error['msg']}{shown}"

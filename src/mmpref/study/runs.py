@@ -98,7 +98,7 @@ class Run(Part):
     @model_validator(mode="after")
     def _whole(self) -> "Run":
         if (self.objective is None) != (self.preferences is None):
-            raise ValueError("`objective` and `preferences` are given together, or neither is")
+            raise ValueError("give both `objective` and `preferences`, or neither")
         if self.objective is None and len(self.seeds) > 1:
             raise ValueError("without an objective nothing is drawn; give one seed")
         if len(set(self.seeds)) < len(self.seeds):

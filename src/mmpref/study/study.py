@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from mmpref.errors import InputError
-from mmpref.study.benchmarks import Benchmark, DatasetPrompts, Judge, PublicBenchmark
+from mmpref.study.benchmarks import PACKAGE, BenchmarkSource, Judge
 from mmpref.study.explanation import explanation
 from mmpref.study.models import Model
 from mmpref.study.parts import Name, Part
@@ -40,7 +40,9 @@ class Study(Part):
     reference: Reference = Field(default_factory=Reference)
     runs: dict[Name, Run] = Field(min_length=1)
     judges: dict[Name, Judge] = Field(default_factory=dict)
-    benchmarks: dict[Name, Benchmark] = Field(default_factory=dict)
+    benchmarks: dict[Name, Annotated[BenchmarkSource, OneOf(PACKAGE, "source")]] = Field(
+        default_factory=dict
+    )
     table: Table = Field(default_factory=Table)
     report: Report = Field(default_factory=Report)
 
@@ -67,7 +69,7 @@ class Study(Part):
             if name not in known:
                 hint = get_close_matches(name, list(known), 1)
                 raise ValueError(
-                    f"{where}: there is no {kind} {name!r}; "
+                    f"{where}: unknown {kind} {name!r}; "
                     + (f"did you mean {hint[0]!r}? " if hint else "")
                     + f"defined are: {', '.join(known) or 'none'}"
                 )
@@ -91,10 +93,9 @@ class Study(Part):
                 where = f"runs.{name}.preferences"
                 yield where, run.preferences, "preferences entry", self.preferences
         for name, benchmark in self.benchmarks.items():
-            if isinstance(benchmark, DatasetPrompts):
-                yield f"benchmarks.{name}.dataset", benchmark.dataset, "dataset", self.datasets
-            if isinstance(benchmark, PublicBenchmark) and benchmark.judge:
-                yield f"benchmarks.{name}.judge", benchmark.judge, "judge", self.judges
+            for field, (table, named) in benchmark.references.items():
+                where = f"benchmarks.{name}.{field}"
+                yield where, named, table.removesuffix("s"), getattr(self, table)
         if "base" in self.table.model_fields_set:
             yield "table.base", self.table.base, "run", self.runs
         for name in self.table.metrics:
