@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from mmpref.training import deepspeed_internals
 
@@ -99,9 +100,9 @@ def test_what_an_upgrade_broke_is_named(monkeypatch):
         "optimizer._hp_optimizer_states_linked",
         "optimizer._lazy_init_hp_params_optimizer_state",
     ]
-    broken = engine(3, optimizer)
+    broken, module = engine(3, optimizer), torch.nn.Linear(1, 1)
     monkeypatch.setattr("deepspeed.initialize", lambda **_: (broken, None, None, None))
     with pytest.raises(
         RuntimeError, match=r"optimizer\.fp32_partitioned_groups_flat; adapt"
     ):
-        deepspeed_internals.start(None, None, {})
+        deepspeed_internals.start(module, torch.optim.SGD(module.parameters()), {})

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 import yaml
 
 GUIDE = Path(__file__).parents[2] / "docs" / "adding-an-objective.md"
@@ -16,6 +17,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.M | re.S)
 
 
+@pytest.mark.slow
 def test_an_objective(checkout):
     module, its_test = blocks("python")
     file = checkout.folder / "src/mmpref/objectives/token_ipo.py"
