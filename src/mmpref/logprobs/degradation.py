@@ -76,16 +76,16 @@ def degrade(
 
 def _other_image(pair: Pair, pairs: Sequence[Pair], rng: np.random.Generator) -> Image.Image:
     """Return an image drawn from the pairs whose images are not this pair's."""
-    if all(set(other.images) <= set(pair.images) for other in pairs):
-        raise InputError(
-            "degraded_image `other_image`: all pairs are about the same image; "
-            "choose another kind or add pairs"
-        )
     while True:
         images = pairs[int(rng.integers(len(pairs)))].images
         data = images[int(rng.integers(len(images)))]
         if data not in pair.images:
             return open_image(data)
+        if all(set(other.images) <= set(pair.images) for other in pairs):
+            raise InputError(
+                "degraded_image `other_image`: all pairs are about the same image; "
+                "choose another kind or add pairs"
+            )
 
 
 def _random_crop(
