@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmpref.benchmarks.registry import BENCHMARKS
+from mmpref.benchmarks.benchmark import named
 from mmpref.language.words import tagged, tokens
 from mmpref.records.items import Item
 from mmpref.scoring.answers import read_answers
@@ -66,21 +66,21 @@ def main() -> None:
     rows = json.loads((folder / "amber" / "annotations.json").read_text())
     measure(
         "AMBER",
-        BENCHMARKS["amber"].items(folder / "amber"),
+        named("amber").items(folder / "amber"),
         [amber(row, draw) for row in rows],
         folder / "amber",
         lambda text: tagged(tokens(text)) if len(text) > 20 else None,
     )
-    items = BENCHMARKS["pope-coco"].items(folder / "pope")
+    items = named("pope-coco").items(folder / "pope")
     texts = draw.choices(["Yes", "No, there is none.", "NO", ""], k=len(items))
     measure("POPE", items, texts, folder / "pope")
 
     captions = [
         answer["response"]
         for path in sorted((folder / "pope" / "captions").glob("*.json"))
-        for answer in read_answers(path, official=BENCHMARKS["chair"].answers)
+        for answer in read_answers(path, official=named("chair").answers)
     ]
-    images = BENCHMARKS["chair"].items(folder / "chair")
+    images = named("chair").items(folder / "chair")
     # There are ground truths of fewer images than captions: each image is there several times.
     items = [
         Item(str(n), (), "", images[n % len(images)].truth | {"image": str(n)})

@@ -27,7 +27,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from mmpref.models import VisionLanguageModel
+from mmpref.models import Processor, VisionLanguageModel
+from mmpref.models.family import Family
 
 TEMPLATE = (
     "{% for message in messages %}{{ message['role'] + ': ' }}"
@@ -114,7 +115,7 @@ def tiny_vlm(family: str, seed: int = 0) -> VisionLanguageModel:
             size=size, crop_size=crop, image_grid_pinpoints=pinpoints
         )
         processor = LlavaNextProcessor(images, tokenizer, **shared, **extra)
-    return VisionLanguageModel(model.eval(), processor, f"tiny {family}")
+    return VisionLanguageModel(model.eval(), Processor(processor, Family(config)), f"tiny {family}")
 
 
 @pytest.fixture(params=["llava", "llava_next"])
@@ -134,7 +135,7 @@ def saved_llava(tmp_path: Path, llava: VisionLanguageModel) -> Path:
     """The folder of a tiny LLaVA."""
     folder = tmp_path / "model"
     llava.model.save_pretrained(folder)
-    llava.processor.save_pretrained(folder)
+    llava.processor.hf.save_pretrained(folder)
     return folder
 
 

@@ -1,6 +1,6 @@
 """Public files at pinned revisions: downloaded or taken from a mirror, checked and recorded.
 
-`config/downloads.yaml` names the files, their sources, SHA-256 sums and row counts.
+`downloads.yaml`, beside this module, names the files, their sources, SHA-256 sums and row counts.
 """
 
 import json
@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
+from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ from mmpref.fingerprint import fingerprint
 from mmpref.progress import say, track
 from mmpref.study.parts import Count, Part
 
-CONFIG = Path(__file__).parents[2] / "config" / "downloads.yaml"
+CONFIG = Path(str(resources.files("mmpref") / "downloads.yaml"))
 MIRROR = "MMPREF_DOWNLOADS"
 """Environment variable: the mirror's folder."""
 MANIFEST = "manifest.json"
@@ -37,7 +38,7 @@ def _inside(path: str) -> str:
     """Check that a path, taken from a folder, stays in it."""
     pure = PurePosixPath(path)
     if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path:
-        raise ValueError(f"{path!r} is no path inside the folder")
+        raise ValueError(f"{path!r} is not a path inside the folder")
     return path
 
 
@@ -185,7 +186,7 @@ def fetch(
     download, target = _named(name, config), Path(target)
     mirror = mirror or os.environ.get(MIRROR) or None
     if mirror and not Path(mirror).is_dir():
-        raise InputError(f"{mirror}: the mirror (--mirror, {MIRROR}) is no folder; give one")
+        raise InputError(f"{mirror}: the mirror (--mirror, {MIRROR}) is not a folder; give one")
     folders = [name, download.folder] if download.folder else [name]
     places = [Path(mirror) / folder for folder in folders] if mirror else []
     manifest = _manifest(target)
@@ -468,7 +469,7 @@ def _if_wrong(job: _Job, relative: str) -> str:
     if relative in job.recorded:
         return f"The sum is the earlier download's: if the new file is meant, delete its {MANIFEST}"
     return (
-        "Get it again; if the sum stays the same, this is not the pinned file: get that elsewhere "
+        "Get it again; if the sum stays the same, this not the pinned file: get that elsewhere "
         f"and put it at MIRROR/{job.name}/{relative} in a folder that {MIRROR} or --mirror names"
     )
 

@@ -52,10 +52,14 @@ def expected_logps(folder: Path, pairs: list[Pair]) -> dict[View, LogProbs]:
     examples = [
         Example(
             pair.id,
-            {"original": vlm.encode_prompt(pair.prompt, [open_image(i) for i in pair.images])},
             {
-                "chosen": vlm.encode_answer(pair.chosen),
-                "rejected": vlm.encode_answer(pair.rejected),
+                "original": vlm.processor.encode_prompt(
+                    pair.prompt, [open_image(i) for i in pair.images]
+                )
+            },
+            {
+                "chosen": vlm.processor.encode_answer(pair.chosen),
+                "rejected": vlm.processor.encode_answer(pair.rejected),
             },
         )
         for pair in pairs

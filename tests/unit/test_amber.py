@@ -10,6 +10,8 @@ import pytest
 from verdicts import values
 
 from mmpref.benchmarks.amber import score as amber
+from mmpref.benchmarks.amber.items import PARTS
+from mmpref.benchmarks.amber.items import items as read_items
 from mmpref.errors import InputError
 from mmpref.language.words import lemma, tagged, tokens
 from mmpref.records.items import Item
@@ -506,7 +508,7 @@ OWN = [
 
 @needs_nltk
 def test_an_own_annotation_file_needs_no_queries(tmp_path):
-    items = amber.items(write(tmp_path, OWN))
+    items = read_items(write(tmp_path, OWN))
     assert [item.id for item in items] == ["40", "7", "9"]
     assert [item.prompt for item in items] == ["Describe this image.", "", ""]
     assert items[0].truth == {
@@ -525,21 +527,21 @@ def test_an_own_annotation_file_needs_no_queries(tmp_path):
 
 def test_queries_are_joined_by_id(tmp_path):
     queries = [{"id": id, "query": f"Question {id}?", "image": f"{id}.png"} for id in (9, 8, 7, 40)]
-    items = amber.items(write(tmp_path, OWN, queries))
+    items = read_items(write(tmp_path, OWN, queries))
     assert [(item.prompt, item.truth["image"]) for item in items] == [
         (f"Question {id}?", f"{id}.png") for id in (40, 7, 9)
     ]
-    assert [item.id for item in amber.items(tmp_path, "attribute")] == ["7"]
+    assert [item.id for item in read_items(tmp_path, "attribute")] == ["7"]
     with pytest.raises(InputError, match=r"annotations\.json: no items of part 'existence'"):
-        amber.items(tmp_path, "existence")
+        read_items(tmp_path, "existence")
     with pytest.raises(InputError, match="part 'verbs' of AMBER: choose one of all, generative"):
-        amber.items(tmp_path, "verbs")
+        read_items(tmp_path, "verbs")
 
 
 @pytest.mark.parametrize(
     ("annotations", "queries", "words"),
     [
-        ({}, None, r"annotations\.json: is no JSON array"),
+        ({}, None, r"annotations\.json: is not a JSON array"),
         ([3], None, r"annotations\.json: row 1: id is None"),
         ([OWN[0], {**OWN[1], "id": "7"}], None, r"row 2: id is '7', not a whole number"),
         ([OWN[0], OWN[0]], None, r"row 2: id: 40 is there twice"),
@@ -555,14 +557,14 @@ def test_queries_are_joined_by_id(tmp_path):
 )
 def test_foreign_files_are_refused(tmp_path, annotations, queries, words):
     with pytest.raises(InputError, match=words):
-        amber.items(write(tmp_path, annotations, queries))
+        read_items(write(tmp_path, annotations, queries))
 
 
 @needs_nltk
 def test_missing_and_broken_word_lists_are_named(tmp_path):
     item = description(["dog"], [])
     with pytest.raises(InputError, match=r"annotations\.json: cannot be read"):
-        amber.items(tmp_path)
+        read_items(tmp_path)
     with pytest.raises(InputError, match=r"relation\.json: cannot be read"):
         amber.verdict(item, "", Resources(tmp_path))
     (tmp_path / "relation.json").write_text('{"dog": ["puppy"')
@@ -586,7 +588,7 @@ def test_missing_and_broken_word_lists_are_named(tmp_path):
 
 @needs_amber
 def test_the_benchmark_is_the_one_described():
-    items = amber.items(AMBER)
+    items = read_items(AMBER)
     assert [item.id for item in items] == [str(number) for number in range(1, 15221)]
     types = pd.Series([item.truth["type"] for item in items]).value_counts().to_dict()
     assert types == {
@@ -601,7 +603,7 @@ def test_the_benchmark_is_the_one_described():
     assert len({item.truth["image"] for item in items}) == 1004
     assert items[1016].prompt == "Does the man sit in this image?"
     assert items[1016].truth["image"] == "AMBER_2.jpg"
-    parts = {part: len(amber.items(AMBER, part)) for part in amber._PARTS}
+    parts = {part: len(read_items(AMBER, part)) for part in PARTS}
     assert parts == {
         "all": 15220,
         "generative": 1004,
@@ -623,7 +625,7 @@ def listing(words: list[str]) -> str:
 
 @pytest.fixture(scope="module")
 def benchmark():
-    return amber.items(AMBER)
+    return read_items(AMBER)
 
 
 @needs_amber

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from mmpref.benchmarks.registry import BENCHMARKS
+from mmpref.benchmarks.benchmark import named
 from mmpref.errors import InputError
 from mmpref.records.items import Item
 from mmpref.scoring.answers import AnswerFormat, read_answers
@@ -39,10 +39,10 @@ def write(tmp_path, text: str):
         (ARRAY, '{"id": 1, "response": "yes"}\n{"id": 2, "response": ""}'),
         (MAPPING, '{"1": "yes", "2": ""}'),
         (MAPPING, '{"id": "1", "response": "yes"}\n{"id": "2", "response": ""}'),
-        (BENCHMARKS["chair"].answers, '{"imgToEval": {"a": {"image_id": 1, "caption": "yes"}, '
+        (named("chair").answers, '{"imgToEval": {"a": {"image_id": 1, "caption": "yes"}, '
                                       '"b": {"image_id": "COCO_val2014_000000000002.jpg", '
                                       '"caption": ""}}}'),
-        (BENCHMARKS["chair"].answers, '[{"id": 7, "image_id": 1, "caption": "yes"}, '
+        (named("chair").answers, '[{"id": 7, "image_id": 1, "caption": "yes"}, '
                                       '{"id": 8, "image_id": 2, "caption": ""}]'),
     ],
 )  # fmt: skip
@@ -57,15 +57,15 @@ def test_layouts_of_official_scorers_and_our_own(tmp_path, official, text):
         (ARRAY, '{"questionId": 1, "prediction": "yes"}', r"is JSON lines, .*a JSON array .*is"),
         (ARRAY, '{"1": "yes"}', "is JSON lines"),
         (MAPPING, '[{"id": 1, "response": "yes"}]', "is a JSON array of objects, where one JSON"),
-        (LINES, '{"id": 1, "response": "yes"}\n{"id": 2, "resp', "line 2: no JSON"),
-        (LINES, "id,response\n1,yes", "line 1: no JSON"),
+        (LINES, '{"id": 1, "response": "yes"}\n{"id": 2, "resp', "line 2: not JSON"),
+        (LINES, "id,response\n1,yes", "line 1: not JSON"),
         (LINES, '{"id": 1, "response": "yes"}\n"no"', "line 2: 'no' is not an object"),
         (LINES, '{"id": 1, "prediction": "yes"}', "line 1: no answer; write it as response or ans"),
         (LINES, '{"id": 1, "response": null}', "line 1: response is None, not a text"),
         (LINES, '{"id": 1, "response": ["yes"]}', r"line 1: response is .*, not a text"),
         (LINES, '{"id": 1.5, "response": "yes"}', r"line 1: id is 1\.5; write a number or a text"),
-        (BENCHMARKS["chair"].answers, '{"image_id": "a.png", "caption": "A dog."}',
-         "line 1: image_id: 'a.png' is no COCO image"),
+        (named("chair").answers, '{"image_id": "a.png", "caption": "A dog."}',
+         "line 1: image_id: 'a.png' is not a COCO image"),
         (replace(LINES, questions=False),
          '{"question": "Is there a dog in the image?", "answer": "yes"}\n'
          '{"question": "Is there a cat in the image?", "answer": "yes"}', "2 of 2 rows have no id"),
@@ -114,5 +114,5 @@ def test_textvqa_answers_of_llava_are_joined_by_image_and_question(tmp_path):
         json.dumps({"question_id": image, "prompt": prompt, "text": prompt[:4]}) + "\n"
         for image, prompt in rows
     )
-    answers = read_answers(write(tmp_path, text), items, BENCHMARKS["textvqa"].answers)
+    answers = read_answers(write(tmp_path, text), items, named("textvqa").answers)
     assert [answer["id"] for answer in answers] == ["2", "1", "0"]

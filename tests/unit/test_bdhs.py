@@ -129,7 +129,7 @@ def test_the_record_tells_the_mask(vlm, pairs, tmp_path):
     found = sample_shard(vlm, by_length, pairs, settings(), 7, tmp_path / "a")
     for pair in found:
         record = pair.meta["bdhs"]
-        prompt = vlm.encode_prompt(pair.prompt, [open_image(pair.images[0])])
+        prompt = vlm.processor.encode_prompt(pair.prompt, [open_image(pair.images[0])])
         draws = generator(7, "bdhs-mask", pair.id, record["iteration"])
         visible = visible_tokens(prompt, 0.7, draws)[prompt.is_image]
         assert (record["visible"], record["image_tokens"]) == (visible.sum(), len(visible))
@@ -154,7 +154,7 @@ def test_similar_answers_are_sampled_anew(llava, pairs, tmp_path):
 
 def test_the_last_answer_is_free_and_counts_whatever_it_says(llava, pairs, tmp_path):
     said = "It is all dark. Nothing.<eos>"
-    script = iter(llava.tokenizer(said)["input_ids"])
+    script = iter(llava.processor.tokenizer(said)["input_ids"])
     contexts = []
 
     class Scripted(Sampler):
@@ -182,7 +182,7 @@ def test_a_free_answer_has_a_limit(llava, pairs, tmp_path):
     with torch.no_grad():
         never_ends.weight.copy_(head.weight)
         never_ends.bias.zero_()
-        never_ends.bias[llava.eos_token_id] = -1000
+        never_ends.bias[llava.processor.eos_token_id] = -1000
     llava.model.set_output_embeddings(never_ends)
     found = sample_shard(llava, scores(1, 1, 1), pairs[2:3], settings(), 0, tmp_path / "a")[0]
     record = found.meta["bdhs"]
@@ -201,7 +201,7 @@ def test_a_single_iteration_is_guided_and_not_filtered(llava, pairs, tmp_path):
 
 
 def test_an_answer_equal_to_the_chosen_one_is_quarantined(llava, pairs, tmp_path, monkeypatch):
-    no_stop, eos = llava.tokenizer("No.")["input_ids"], llava.eos_token_id
+    no_stop, eos = llava.processor.tokenizer("No.")["input_ids"], llava.processor.eos_token_id
 
     class Scripted(Sampler):
         """Says `No.` in a free answer, and the full stop after what is kept in a guided one."""
@@ -240,7 +240,7 @@ def test_an_answer_equal_to_the_chosen_one_is_quarantined(llava, pairs, tmp_path
 
 
 def test_an_empty_answer_is_quarantined(llava, pairs, tmp_path, monkeypatch):
-    eos = llava.eos_token_id
+    eos = llava.processor.eos_token_id
     monkeypatch.setattr(Sampler, "draw", lambda self, logits, _: torch.full((len(logits),), eos))
     found = sample_shard(llava, exact, pairs, settings(), 0, tmp_path / "a")
     assert found[3].chosen == "Red"

@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from verdicts import values
 
+from mmpref.benchmarks.chair import image_id
 from mmpref.benchmarks.chair import score as chair
+from mmpref.benchmarks.chair.items import SUBSET, image_ids
+from mmpref.benchmarks.chair.items import items as read_items
+from mmpref.benchmarks.chair.words import official_mentions, read_words
 from mmpref.errors import InputError
 from mmpref.language.words import singular
 from mmpref.records.items import Item
@@ -31,12 +35,12 @@ def nltk_data():
 
 
 def official(caption: str) -> list[str]:
-    found = chair.official_mentions(caption, chair.read_words(DATA), singular)
+    found = official_mentions(caption, read_words(DATA), singular)
     return [name for _, name in found]
 
 
 def strict(caption: str) -> list[str]:
-    return [mention.name for mention in chair.find_mentions(caption, chair.read_words(DATA))]
+    return [mention.name for mention in chair.find_mentions(caption, read_words(DATA))]
 
 
 def verdict(caption: str, objects: list[str]) -> dict:
@@ -100,7 +104,7 @@ def test_what_counts_as_a_mention(caption, by_official, by_strict):
 
 
 def test_every_name_is_found_by_the_strict_reading_in_both_cases():
-    words = chair.read_words(DATA)
+    words = read_words(DATA)
     for name, kind in words.classes.items():
         for text in (name, name.strip().upper(), name.strip().replace(" ", "-")):
             assert strict(f"The {text}, you see") == [kind], text
@@ -109,7 +113,7 @@ def test_every_name_is_found_by_the_strict_reading_in_both_cases():
 @given(st.text(), st.sampled_from(["bus", "Dining-Tables", "wine glasses", "MOTOR BIKES"]))
 def test_spans_hold_the_mention(before, name):
     text = f"{before} . {name} İ"
-    last = chair.find_mentions(text, chair.read_words(DATA))[-1]
+    last = chair.find_mentions(text, read_words(DATA))[-1]
     assert text[last.start : last.end] == name
 
 
@@ -172,9 +176,9 @@ def test_published_captions_score_as_with_the_official_scorer(file, expected):
     captions, decoder = {}, json.JSONDecoder()
     while text := text.lstrip():
         row, end = decoder.raw_decode(text)
-        captions[chair.image_id(row["image_id"])] = row["text"]
+        captions[image_id(row["image_id"])] = row["text"]
         text = text[end:]
-    items = chair.items(DATA, captions.keys())
+    items = read_items(DATA, captions.keys())
     assert len(items) == len(captions) == 2000
     resources = Resources(folder=DATA)
     found = values(chair, [chair.verdict(item, captions[item.id], resources) for item in items])
@@ -197,13 +201,13 @@ def test_published_captions_score_as_with_the_official_scorer(file, expected):
     ],
 )
 def test_image_ids(text, id):
-    assert chair.image_id(text) == id
+    assert image_id(text) == id
 
 
 @pytest.mark.parametrize("text", ["", "dog.jpg", "40468_2", "4 0"])
 def test_other_image_ids_are_refused(text):
-    with pytest.raises(InputError, match="no COCO image; write its number or its file name"):
-        chair.image_id(text)
+    with pytest.raises(InputError, match="not a COCO image; write its number or its file name"):
+        image_id(text)
 
 
 def write_coco(folder: Path, split: str, images: dict[int, tuple[list[str], list[str]]]) -> None:
@@ -236,9 +240,9 @@ def write_coco(folder: Path, split: str, images: dict[int, tuple[list[str], list
 
 
 def test_the_subset_lists_its_images_by_number():
-    ids = chair.image_ids(DATA)
+    ids = image_ids(DATA)
     assert len(ids) == 2483
-    assert ids == [item.id for item in chair.items(DATA)]
+    assert ids == [item.id for item in read_items(DATA)]
 
 
 def test_ground_truth_from_annotations_is_that_of_the_subset(tmp_path):
@@ -249,8 +253,8 @@ def test_ground_truth_from_annotations_is_that_of_the_subset(tmp_path):
         for row in rows
     }
     write_coco(tmp_path, "val", images)
-    known = {item.id: item for item in chair.items(DATA)}
-    items = chair.items(tmp_path)
+    known = {item.id: item for item in read_items(DATA)}
+    items = read_items(tmp_path)
     assert len(items) == 80
     both = [item for item in items if item.id in known]
     assert len(both) == 5
@@ -261,7 +265,7 @@ def test_ground_truth_from_annotations_is_that_of_the_subset(tmp_path):
 def test_items_of_both_splits(tmp_path):
     write_coco(tmp_path, "train", {30: (["A man and a bus.", "Two buses"], []), 4: ([], ["dog"])})
     write_coco(tmp_path, "val", {5: (["A sofa"], ["cat", "cat"]), 6: (["Sky"], [])})
-    assert [(item.id, item.truth) for item in chair.items(tmp_path)] == [
+    assert [(item.id, item.truth) for item in read_items(tmp_path)] == [
         (id, {"kind": "chair", "image": f"COCO_{split}2014_{int(id):012d}.jpg", "objects": objects})
         for id, split, objects in [
             ("4", "train", ["dog"]),
@@ -270,8 +274,8 @@ def test_items_of_both_splits(tmp_path):
             ("30", "train", ["bus", "person"]),
         ]
     ]
-    assert chair.image_ids(tmp_path) == ["5", "6"]
-    some = chair.items(tmp_path, {"30", "COCO_val2014_000000000005.jpg"})
+    assert image_ids(tmp_path) == ["5", "6"]
+    some = read_items(tmp_path, {"30", "COCO_val2014_000000000005.jpg"})
     assert [item.id for item in some] == ["5", "30"]
     assert some[0].prompt == "Please describe this image in detail."
 
@@ -280,15 +284,15 @@ def test_instances_of_a_split_without_a_wanted_image_are_not_read(tmp_path):
     write_coco(tmp_path, "train", {30: (["A man"], [])})
     write_coco(tmp_path, "val", {5: (["A cat"], [])})
     (tmp_path / "annotations/instances_train2014.json").write_text("hundreds of megabytes")
-    assert [item.id for item in chair.items(tmp_path, ["5"])] == ["5"]
+    assert [item.id for item in read_items(tmp_path, ["5"])] == ["5"]
 
 
 def test_images_without_ground_truth_are_named(tmp_path):
     write_coco(tmp_path, "val", {5: (["A cat"], [])})
     with pytest.raises(InputError, match=r"no ground truth for 2 images \(7, 30\); put COCO's"):
-        chair.items(tmp_path, {"5", "7", "30"})
+        read_items(tmp_path, {"5", "7", "30"})
     with pytest.raises(InputError, match=r"no ground truth for 1 images \(7\)"):
-        chair.items(DATA, {"7"})
+        read_items(DATA, {"7"})
 
 
 @pytest.mark.parametrize(
@@ -298,9 +302,9 @@ def test_images_without_ground_truth_are_named(tmp_path):
         ("captions", None, "both of a split"),
         ("captions", '{"images": [', "captions_val2014.json: cannot be read"),
         ("captions", '{"images": [{"id": 5}]}', "images, row 1: lacks one of id, file_name"),
-        ("instances", "[]", "is no JSON object"),
+        ("instances", "[]", "is not a JSON object"),
         ("instances", '{"annotations": [{"image_id": 5}]}', "annotations, row 1: lacks one of"),
-        ("instances", '{"categories": [{"id": 1, "name": "lorry car"}]}', "none of COCO's 80"),
+        ("instances", '{"categories": [{"id": 1, "name": "lorry car"}]}', "not one of COCO's 80"),
         (
             "instances",
             '{"annotations": [{"image_id": 5, "category_id": 3}]}',
@@ -313,19 +317,19 @@ def test_foreign_annotations_are_refused(tmp_path, file, content, words):
     path = tmp_path / f"annotations/{file}_val2014.json"
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(InputError, match=words):
-        chair.items(tmp_path)
+        read_items(tmp_path)
 
 
 def test_a_folder_without_the_benchmark_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"synonyms\.txt: cannot be read"):
-        chair.items(tmp_path)
+        read_items(tmp_path)
     with pytest.raises(InputError, match="no folder"):
         chair.verdict(Item("1", (), "", {"objects": []}), "a dog", Resources())
     (tmp_path / "a").mkdir()
     (tmp_path / "a/synonyms.txt").write_text("dog\ncat\n")
-    with pytest.raises(InputError, match="no list of COCO's synonyms"):
-        chair.items(tmp_path / "a")
+    with pytest.raises(InputError, match="not a list of COCO's synonyms"):
+        read_items(tmp_path / "a")
     shutil.copy(DATA / "synonyms.txt", tmp_path)
-    (tmp_path / chair.SUBSET).write_text('{"12": "dog"}')
-    with pytest.raises(InputError, match="entry '12': is no list"):
-        chair.items(tmp_path)
+    (tmp_path / SUBSET).write_text('{"12": "dog"}')
+    with pytest.raises(InputError, match="entry .12.: is not an image"):
+        read_items(tmp_path)

@@ -15,11 +15,13 @@ SIZES = [(24, 18), (12, 40), (33, 16)]
 
 
 def encoded(vlm, text):
-    return vlm.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return vlm.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def batch(vlm, picture, mask_ratio=0.7):
-    prompts = [vlm.encode_prompt("What? " * (i + 1), [picture(i, SIZES[i])]) for i in range(3)]
+    prompts = [
+        vlm.processor.encode_prompt("What? " * (i + 1), [picture(i, SIZES[i])]) for i in range(3)
+    ]
     visible = [
         visible_tokens(prompt, mask_ratio, generator(0, "mask", i))
         for i, prompt in enumerate(prompts)
@@ -60,9 +62,9 @@ def plain_greedy(vlm, prompt, visible, context, tokens):
     made = []
     for _ in range(tokens):
         logits = plain_logits(vlm, prompt, visible, context + made)
-        logits[vlm.unsampled_token_ids] = -torch.inf
+        logits[vlm.processor.unsampled_token_ids] = -torch.inf
         token_id = int(logits.argmax())
-        if token_id == vlm.eos_token_id:
+        if token_id == vlm.processor.eos_token_id:
             break
         made.append(token_id)
     return made
@@ -102,7 +104,7 @@ def test_a_batch_is_read_once_and_then_only_new_tokens(llava, picture):
         with_kwargs=True,
     )
     prompts, visible, contexts = batch(llava, picture)
-    with_bias(llava, [llava.eos_token_id], -1000.0)
+    with_bias(llava, [llava.processor.eos_token_id], -1000.0)
     Sampler(llava, 1, 1).complete(prompts, visible, requests(contexts, tokens=5, begin=None))
     assert lengths[0][0] == 3
     assert lengths[1:] == [(7, 1)] * 4
@@ -131,10 +133,10 @@ def test_greedy_completions_are_those_of_transformers_where_all_is_visible(vlm, 
                 attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long),
                 do_sample=False,
                 max_new_tokens=12,
-                suppress_tokens=vlm.unsampled_token_ids.tolist(),
-                pad_token_id=vlm.tokenizer.pad_token_id,
+                suppress_tokens=vlm.processor.unsampled_token_ids,
+                pad_token_id=vlm.processor.tokenizer.pad_token_id,
             )[0].tolist()
-            assert completion.token_ids == [i for i in expected if i != vlm.eos_token_id]
+            assert completion.token_ids == [i for i in expected if i != vlm.processor.eos_token_id]
 
 
 def test_completions_do_not_depend_on_the_batch(vlm, picture):
@@ -175,19 +177,19 @@ def with_bias(vlm, token_ids, amount=1000.0):
 
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_special_tokens_are_never_sampled(llava, picture, temperature):
-    with_bias(llava, llava.unsampled_token_ids)
+    with_bias(llava, llava.processor.unsampled_token_ids)
     prompts, visible, contexts = batch(llava, picture)
     read = prefill(llava, prompts, visible, contexts)
-    assert llava.image_token_id in llava.lm_head(read.hidden).topk(3).indices[0]
+    assert llava.processor.image_token_id in llava.lm_head(read.hidden).topk(3).indices[0]
     found = Sampler(llava, temperature, top_p=0.9).complete(prompts, visible, requests(contexts))
     for row in found:
         for completion in row:
             assert completion.token_ids
-            assert not set(completion.token_ids) & set(llava.unsampled_token_ids.tolist())
+            assert not set(completion.token_ids) & set(llava.processor.unsampled_token_ids)
 
 
 def test_end_of_sequence_ends_a_completion(llava, picture):
-    with_bias(llava, [llava.eos_token_id])
+    with_bias(llava, [llava.processor.eos_token_id])
     prompts, visible, contexts = batch(llava, picture)
     found = Sampler(llava, 1, 1).complete(prompts, visible, requests(contexts))
     assert {(c.text, c.end, *c.token_ids) for row in found for c in row} == {("", "answer")}
@@ -214,7 +216,7 @@ def test_where_a_completion_ends(llava, picture, monkeypatch, kept, said, text, 
     script = iter(encoded(llava, said))
     monkeypatch.setattr(Sampler, "draw", lambda *_: torch.tensor([next(script)]))
     limit = 7 if end == "limit" else len(encoded(llava, said))
-    prompt = llava.encode_prompt("What?", [picture(0)])
+    prompt = llava.processor.encode_prompt("What?", [picture(0)])
     before = encoded(llava, "It is. ")
     request = Request(before + encoded(llava, kept), np.zeros(limit), len(before))
     shown = torch.ones(len(prompt), dtype=torch.bool)
@@ -225,14 +227,14 @@ def test_where_a_completion_ends(llava, picture, monkeypatch, kept, said, text, 
 def test_without_a_sentence_a_completion_goes_on_to_the_end(llava, picture, monkeypatch):
     script = iter(encoded(llava, " A cup. A bowl.<eos>"))
     monkeypatch.setattr(Sampler, "draw", lambda *_: torch.tensor([next(script)]))
-    prompt = llava.encode_prompt("What?", [picture(0)])
+    prompt = llava.processor.encode_prompt("What?", [picture(0)])
     shown = torch.ones(len(prompt), dtype=torch.bool)
     found = Sampler(llava, 1, 1).complete([prompt], [shown], [[Request([], np.zeros(50))]])[0][0]
     assert (found.text, found.end) == ("A cup. A bowl.", "answer")
 
 
 def drawn(vlm, probabilities, uniforms, temperature=1.0, top_p=1.0):
-    logits = torch.full((len(uniforms), len(vlm.tokenizer)), -torch.inf)
+    logits = torch.full((len(uniforms), len(vlm.processor.tokenizer)), -torch.inf)
     logits[:, : len(probabilities)] = torch.tensor(probabilities).log()
     return Sampler(vlm, temperature, top_p).draw(logits, torch.as_tensor(uniforms)).tolist()
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mmpref.downloads import fetch, load, verify
+from mmpref.downloads import CONFIG, fetch, load, verify
 from mmpref.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -333,7 +333,7 @@ def test_no_member_leaves_the_folder(tmp_path: Path, config: Config, evil: str) 
     config.archive("all.zip", zipped(**{"images/1.jpg": b"one", f"images/{evil}": b"evil"}))
     config.file("images/", archive="all.zip")
     before = set(tmp_path.rglob("*evil*"))
-    with pytest.raises(InputError, match=r"all\.zip: refused: .*evil' is no path inside"):
+    with pytest.raises(InputError, match=r"all\.zip: refused: .*evil' is not a path inside"):
         config.fetch(tmp_path / "out" / "tiny")
     assert set(tmp_path.rglob("*evil*")) == before
     assert not Path("/evil").exists()
@@ -420,7 +420,7 @@ def test_a_mirrors_wrong_file_is_refused_and_left_alone(tmp_path: Path, config: 
     for part in (sha(b"first"), sha(b"wrong"), str(wrong)):
         assert part in str(error.value)
     assert wrong.read_bytes() == b"wrong"
-    with pytest.raises(InputError, match=r"nowhere: the mirror .* is no folder"):
+    with pytest.raises(InputError, match=r"nowhere: the mirror .* is not a folder"):
         config.fetch(tmp_path / "tiny", tmp_path / "nowhere")
 
 
@@ -479,8 +479,8 @@ def test_verify_believes_in_members_of_a_pinned_archive(tmp_path: Path, config: 
         ({"sha256": "abc"}, r"tiny\.files\.0\.sha256: .*\(given: 'abc'\)"),
         ({"url": None}, r"tiny\.files\.0: .*give one of url, hub, archive and by_hand"),
         ({"archive": "a.zip"}, r"tiny\.files\.0: .*give one of"),
-        ({"path": "../a.txt"}, r"tiny\.files\.0\.path: .*is no path inside"),
-        ({"path": "/a.txt"}, r"tiny\.files\.0\.path: .*is no path inside"),
+        ({"path": "../a.txt"}, r"tiny\.files\.0\.path: .*is not a path inside"),
+        ({"path": "/a.txt"}, r"tiny\.files\.0\.path: .*is not a path inside"),
         ({"path": "images/"}, r"tiny\.files\.0: .*a folder .* comes from archive or by_hand"),
         ({"path": "manifest.json"}, r"tiny: .*files: manifest\.json stands there twice"),
         ({"url": "file:///etc/passwd"}, r"tiny\.files\.0\.url"),
@@ -521,7 +521,7 @@ def run_script(config: Config, target: Path) -> subprocess.CompletedProcess[str]
     code = (
         "import functools, runpy, sys, mmpref.downloads as d; "
         f"d.fetch = functools.partial(d.fetch, config={str(config.path)!r}); "
-        f"sys.argv = ['download.py', '--name', 'tiny', '--output', {str(target)!r}]; "
+        f"sys.argv = ['download.py', 'tiny', '--output', {str(target)!r}]; "
         f"runpy.run_path({str(ROOT / 'scripts' / 'download.py')!r}, run_name='__main__')"
     )
     environment = {
@@ -560,7 +560,7 @@ def test_files_of_a_dataset_hub_come_through_its_package(tmp_path: Path, config:
 
 
 def test_the_configuration_is_valid_and_names_no_hub() -> None:
-    text = (ROOT / "config" / "downloads.yaml").read_text()
+    text = CONFIG.read_text()
     assert not re.search(r"huggingface\.co|hf\.co|hf-mirror|modelscope|anaconda|conda-forge", text)
     for name, download in load().items():
         for url in [one.url for one in (*download.files, *download.archives.values()) if one.url]:

@@ -1,4 +1,6 @@
+import json
 import math
+import pickle
 
 import peft
 import pytest
@@ -6,10 +8,12 @@ import torch
 
 from mmpref.errors import InputError
 from mmpref.logprobs.forward import Example, log_probabilities
-from mmpref.models import VisionLanguageModel
+from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs, View
+from mmpref.models import Processor, VisionLanguageModel
 from mmpref.objectives import DPO, MDPO
 
-VIEWS = ("chosen", "rejected", "chosen_degraded_image")
+DEGRADED = View("chosen", "crop_0_20")
+VIEWS = (CHOSEN, REJECTED, DEGRADED)
 SIZES = [(24, 18), (12, 40), (33, 16)]
 
 
@@ -27,12 +31,12 @@ def examples(vlm, picture, without_image=False):
             Example(
                 id=str(i),
                 prompts={
-                    "original": vlm.encode_prompt(question, pictures),
-                    "degraded": vlm.encode_prompt(question, degraded),
+                    "original": vlm.processor.encode_prompt(question, pictures),
+                    "crop_0_20": vlm.processor.encode_prompt(question, degraded),
                 },
                 answers={
-                    "chosen": vlm.encode_answer(chosen),
-                    "rejected": vlm.encode_answer(rejected),
+                    "chosen": vlm.processor.encode_answer(chosen),
+                    "rejected": vlm.processor.encode_answer(rejected),
                 },
             )
         )
@@ -52,13 +56,10 @@ def plain_log_probability(vlm, prompt, answer):
 def plain(vlm, batch, views):
     table = {}
     for view in views:
-        image = "degraded" if "degraded" in view else "original"
-        table[view] = torch.stack(
-            [
-                plain_log_probability(vlm, e.prompts[image], e.answers[view.split("_")[0]])
-                for e in batch
-            ]
-        )
+        logps = [
+            plain_log_probability(vlm, e.prompts[view.image], e.answers[view.answer]) for e in batch
+        ]
+        table[view] = LogProbs(torch.stack(logps), torch.tensor([0] * len(batch)))
     return table
 
 
@@ -83,7 +84,8 @@ def gradients(vlm):
 def test_loss_and_gradients_are_those_of_one_sequence_per_view(vlm, picture, checkpointing):
     batch = examples(vlm, picture)
     with_lora(vlm)
-    reference = {view: torch.tensor([-30.0, -50.0, -20.0]) for view in VIEWS}
+    stored = LogProbs(torch.tensor([-30.0, -50.0, -20.0]), torch.tensor([0] * 3))
+    reference = dict.fromkeys(VIEWS, stored)
 
     expected = MDPO()(plain(vlm, batch, VIEWS), reference).losses.mean()
     expected.backward()
@@ -108,17 +110,17 @@ def test_a_batch_equals_its_examples(vlm, picture):
         together = log_probabilities(vlm, batch, VIEWS)
         alone = [log_probabilities(vlm, [example], VIEWS) for example in batch]
     for view in VIEWS:
-        expected = torch.cat([table[view] for table in alone])
-        torch.testing.assert_close(together[view], expected, rtol=1e-5, atol=1e-4)
+        expected = torch.cat([table[view].sum for table in alone])
+        torch.testing.assert_close(together[view].sum, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_an_answer_does_not_see_the_other_answer(llava, picture):
     batch = examples(llava, picture)
     with torch.no_grad():
-        before = log_probabilities(llava, batch, VIEWS)["rejected"]
+        before = log_probabilities(llava, batch, VIEWS)[REJECTED].sum
         for example in batch:
-            example.answers["chosen"] = llava.encode_answer("Something else altogether.")
-        after = log_probabilities(llava, batch, VIEWS)["rejected"]
+            example.answers["chosen"] = llava.processor.encode_answer("Something else altogether.")
+        after = log_probabilities(llava, batch, VIEWS)[REJECTED].sum
     torch.testing.assert_close(before, after, rtol=1e-5, atol=1e-4)
 
 
@@ -145,14 +147,14 @@ def test_images_are_encoded_once(llava, picture, monkeypatch):
 
 def test_placeholder_in_text_is_refused(llava, picture):
     with pytest.raises(InputError, match="<image>"):
-        llava.encode_prompt("<image>\nWhat?", [picture(0)])
+        llava.processor.encode_prompt("<image>\nWhat?", [picture(0)])
     with pytest.raises(InputError, match="<image>"):
-        llava.encode_answer("An <image> of a cat.")
+        llava.processor.encode_answer("An <image> of a cat.")
 
 
 def test_special_tokens_are_never_sampled(llava):
-    tokenizer = llava.tokenizer
-    unsampled = set(llava.unsampled_token_ids.tolist())
+    tokenizer = llava.processor.tokenizer
+    unsampled = set(llava.processor.unsampled_token_ids)
     assert unsampled == {
         tokenizer.convert_tokens_to_ids(token) for token in ("<bos>", "<pad>", "<image>")
     }
@@ -170,4 +172,22 @@ def test_load_restores_a_saved_model(saved_llava, llava, picture):
         expected = log_probabilities(llava, batch, VIEWS)
         found = log_probabilities(loaded, again, VIEWS)
     for view in VIEWS:
-        torch.testing.assert_close(found[view], expected[view])
+        torch.testing.assert_close(found[view].sum, expected[view].sum)
+
+
+def test_a_processor_can_be_pickled_and_holds_no_weights(saved_llava, llava, picture):
+    processor = pickle.loads(pickle.dumps(Processor.load(saved_llava)))
+    expected = llava.processor.encode_prompt("What?", [picture(0)])
+    found = processor.encode_prompt("What?", [picture(0)])
+    assert found.input_ids.equal(expected.input_ids)
+    assert found.pixels["pixel_values"].equal(expected.pixels["pixel_values"])
+    assert processor.unsampled_token_ids == llava.processor.unsampled_token_ids
+    assert processor.context_length == 2048
+
+
+def test_an_unsupported_family_is_refused_before_its_weights_are_read(saved_llava):
+    config = json.loads((saved_llava / "config.json").read_text())
+    (saved_llava / "config.json").write_text(json.dumps({**config, "model_type": "idefics3"}))
+    (saved_llava / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"config\.json: models of type 'idefics3' are not supp"):
+        VisionLanguageModel.load(saved_llava)

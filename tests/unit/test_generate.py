@@ -32,21 +32,21 @@ def test_batches_give_the_answers_of_single_items(vlm, picture):
 def test_answers_are_the_most_probable_tokens(llava, picture):
     item = items(picture)[1]
     (text, _), *_ = answer(llava, [item], max_new_tokens=6, batch_size=1)
-    prompt = llava.encode_prompt(item.prompt, [picture(1)])
+    prompt = llava.processor.encode_prompt(item.prompt, [picture(1)])
     token_ids = prompt.input_ids
     for _ in range(6):
         logits = llava.model(input_ids=token_ids[None], **prompt.pixels).logits[0, -1]
-        logits[llava.unsampled_token_ids] = -torch.inf
-        if logits.argmax() == llava.eos_token_id:
+        logits[llava.processor.unsampled_token_ids] = -torch.inf
+        if logits.argmax() == llava.processor.eos_token_id:
             break
         token_ids = torch.cat([token_ids, logits.argmax()[None]])
-    assert text == llava.decode(token_ids[len(prompt) :]).strip()
+    assert text == llava.processor.decode(token_ids[len(prompt) :]).strip()
 
 
 def test_image_token_is_never_generated(llava, picture):
     with torch.no_grad():
-        llava.lm_head.weight[llava.image_token_id] = 100 * llava.lm_head.weight[65]
-        llava.lm_head.weight[llava.eos_token_id] *= 100
+        llava.lm_head.weight[llava.processor.image_token_id] = 100 * llava.lm_head.weight[65]
+        llava.lm_head.weight[llava.processor.eos_token_id] *= 100
     for text, _ in answer(llava, items(picture), max_new_tokens=8, batch_size=2):
         assert "<image>" not in text
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from mmpref.benchmarks.gqa import score as gqa
+from mmpref.benchmarks.gqa.items import items as read_items
 from mmpref.errors import InputError
 from mmpref.records.items import Item
 from mmpref.scoring.resources import Resources
@@ -103,7 +104,7 @@ def write(folder: Path, **fields: object) -> Path:
 
 
 def test_items(tmp_path):
-    (item,) = gqa.items(write(tmp_path))
+    (item,) = read_items(write(tmp_path))
     assert (item.id, item.prompt, item.images) == ("201307251", "Is it overcast?", ())
     assert item.truth == {"kind": "gqa", "image": "n161313.jpg", "answer": "no",
                           "structural": "verify", "semantic": "global"}  # fmt: skip
@@ -121,12 +122,12 @@ def test_items(tmp_path):
 )
 def test_foreign_questions_are_refused(tmp_path, fields, words):
     with pytest.raises(InputError, match=rf"questions\.json: question 201307251: {words}"):
-        gqa.items(write(tmp_path, **fields))
+        read_items(write(tmp_path, **fields))
 
 
 def test_foreign_files_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"testdev_balanced_questions\.json: is missing"):
-        gqa.items(tmp_path)
+    with pytest.raises(InputError, match=r"testdev_balanced_questions\.json: cannot be read"):
+        read_items(tmp_path)
     (tmp_path / "testdev_balanced_questions.json").write_text("[]")
-    with pytest.raises(InputError, match="no object of questions"):
-        gqa.items(tmp_path)
+    with pytest.raises(InputError, match="not an object of questions"):
+        read_items(tmp_path)

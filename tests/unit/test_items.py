@@ -55,7 +55,7 @@ def test_datasets_shows_the_images(tmp_path):
 @pytest.mark.parametrize(
     ("truth", "words"),
     [
-        ({"kind": "essay"}, "one of caption, yesno, open"),
+        ({"kind": "essay"}, "one of amber, caption, chair"),
         ({**CAPTION, "objects": "cup"}, "objects is not a list"),
         ({**CAPTION, "likely": ["cup"]}, "cup both"),
         ({**CAPTION, "objects": ["cat"]}, "cat not in vocabulary"),

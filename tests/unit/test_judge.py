@@ -144,7 +144,7 @@ def test_a_retry_waits_as_long_as_the_server_says(tmp_path):
     [
         (error(500), 2, "HTTP 500: out of order"),
         (error(402, "no credit"), 2, "HTTP 402: no credit"),
-        (HTML, 1, "no JSON: <html>"),
+        (HTML, 1, "not JSON: <html>"),
         (NO_CHOICES, 0, "no choices: .*overloaded"),
         (completion(choices=[{"index": 0}]), 0, "no choices"),
         (CUT, 0, "without sending complete message body"),
@@ -436,7 +436,7 @@ def test_settings_come_from_the_environment(monkeypatch):
     [
         (None, KEY, "OPENAI_BASE_URL is not set.*vLLM.*needs no key"),
         ("", KEY, "OPENAI_BASE_URL is not set"),
-        ("localhost:8000/v1", KEY, "OPENAI_BASE_URL is no URL"),
+        ("localhost:8000/v1", KEY, "OPENAI_BASE_URL is not a URL"),
         ("http://me:secret@host/v1", KEY, "OPENAI_BASE_URL holds a user"),
         ("http://host/v1", None, "OPENAI_API_KEY is not set; set it to the key of host.*llama.cpp"),
         ("http://host/v1", " ", "OPENAI_API_KEY is not set"),
@@ -510,10 +510,10 @@ def test_replies_survive_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('{"item": "b", "run": 0', r"line 2: no JSON"),
+        ('{"item": "b", "run": 0', r"line 2: not JSON"),
         ('{"item": "b", "run": 0, "attempt": 0}', "line 2: prompt_sha256"),
         ('{"item": "b", "run": "0", "attempt": 0, "prompt_sha256": ""}', "line 2: run"),
-        ("", "line 2: no JSON"),
+        ("", "line 2: not JSON"),
         ("[]", "line 2"),
     ],
 )

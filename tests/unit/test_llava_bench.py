@@ -6,6 +6,7 @@ import pytest
 from verdicts import values
 
 from mmpref.benchmarks.llava_bench import score as llava_bench
+from mmpref.benchmarks.llava_bench.items import items as read_items
 from mmpref.errors import InputError
 from mmpref.records.items import Item
 from mmpref.scoring.judge import Reply
@@ -183,7 +184,7 @@ def test_nothing_judged_is_undefined_not_zero():
 
 
 def test_items_in_the_wild(tmp_path):
-    items = llava_bench.items(write(tmp_path, WILD), version="in-the-wild")
+    items = read_items(write(tmp_path, WILD), version="in-the-wild")
     assert [item.id for item in items] == ["0", "1", "2"]
     assert items[2].truth == {
         "kind": "llava-bench",
@@ -220,7 +221,7 @@ def test_without_the_rules_no_prompt():
 @needs_data
 @pytest.mark.parametrize("folder", [DATA, DATA / "coco"])
 def test_coco_data(folder):
-    items = llava_bench.items(folder, version="coco")
+    items = read_items(folder, version="coco")
     assert len({item.id for item in items}) == len(items) == 90
     assert {
         name: sum(i.truth["category"] == name for i in items) for name in ("conv", "detail")
@@ -262,13 +263,13 @@ def test_coco_data(folder):
 )
 def test_foreign_data_is_refused(tmp_path, changes, problem):
     with pytest.raises(InputError, match=problem):
-        llava_bench.items(write(tmp_path, WILD | changes), version="in-the-wild")
+        read_items(write(tmp_path, WILD | changes), version="in-the-wild")
 
 
 def test_missing_file_and_unknown_version_are_refused(tmp_path):
     write(tmp_path, WILD)
     (tmp_path / "rule.json").unlink()
     with pytest.raises(InputError, match=r"rule.json: cannot be read"):
-        llava_bench.items(tmp_path, version="in-the-wild")
+        read_items(tmp_path, version="in-the-wild")
     with pytest.raises(InputError, match="version 'wild'"):
-        llava_bench.items(tmp_path, version="wild")
+        read_items(tmp_path, version="wild")

@@ -6,6 +6,7 @@ import pytest
 from verdicts import values
 
 from mmpref.benchmarks.mm_vet import score as mm_vet
+from mmpref.benchmarks.mm_vet.items import items as read_items
 from mmpref.errors import InputError
 from mmpref.records.items import Item
 from mmpref.scoring.judge import Reply
@@ -175,7 +176,7 @@ def test_official_numbers_equal_the_evaluators_to_the_last_digit():
 
 def test_items(tmp_path):
     (tmp_path / "mm-vet.json").write_text(json.dumps(DATA))
-    items = mm_vet.items(tmp_path)
+    items = read_items(tmp_path)
     assert [item.id for item in items] == ["v1_0", "v1_64"]
     assert items[0].prompt == "What is x?"
     assert items[0].truth == {
@@ -190,7 +191,10 @@ def test_items(tmp_path):
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        ({"v1_0": DATA["v1_0"] | {"capability": ["ocr", "seq"]}}, "v1_0: capability: seq is none"),
+        (
+            {"v1_0": DATA["v1_0"] | {"capability": ["ocr", "seq"]}},
+            "v1_0: capability: seq is not one",
+        ),
         ({"v1_0": DATA["v1_0"] | {"capability": []}}, "v1_0: capability is"),
         ({"v1_0": DATA["v1_0"] | {"answer": 5}}, "v1_0: answer is 5, not a text"),
         ({"v1_0": "x"}, "v1_0: capability is None"),
@@ -201,12 +205,12 @@ def test_items(tmp_path):
 def test_foreign_data_is_refused(tmp_path, data, problem):
     (tmp_path / "mm-vet.json").write_text(json.dumps(data))
     with pytest.raises(InputError, match=problem):
-        mm_vet.items(tmp_path)
+        read_items(tmp_path)
 
 
 def test_missing_data_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"mm-vet.json: cannot be read"):
-        mm_vet.items(tmp_path)
+        read_items(tmp_path)
 
 
 def test_prompt_ends_with_the_row_to_complete():
@@ -247,8 +251,8 @@ def test_official_prompt_is_taken_and_never_run(tmp_path, name, content):
     ("name", "content", "problem"),
     [
         ("mm-vet_evaluator.py", "text = 1", "sets no string prompt"),
-        ("mm-vet_evaluator.ipynb", "{}", "no Python"),
-        ("mm-vet_evaluator.ipynb", notebook("!ls"), "no Python"),
+        ("mm-vet_evaluator.ipynb", "{}", "not Python"),
+        ("mm-vet_evaluator.ipynb", notebook("!ls"), "not Python"),
     ],
 )
 def test_a_foreign_prompt_file_is_refused(tmp_path, name, content, problem):

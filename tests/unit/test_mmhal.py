@@ -9,6 +9,8 @@ from PIL import Image
 from verdicts import values
 
 from mmpref.benchmarks.mmhal import score as mmhal
+from mmpref.benchmarks.mmhal.items import TYPES
+from mmpref.benchmarks.mmhal.items import items as read_items
 from mmpref.errors import InputError
 from mmpref.records.items import Item
 from mmpref.scoring.judge import Reply
@@ -204,7 +206,7 @@ def test_official_prompt_is_taken_and_never_run(tmp_path, name):
         ("text = 'x'", "sets no string template"),
         ("template = f'{1}'", "sets no string template"),
         ("template = 'x {} {}'", "has 2 places"),
-        ("def", "no Python"),
+        ("def", "not Python"),
     ],
 )
 def test_a_foreign_prompt_file_is_refused(tmp_path, script, problem):
@@ -233,10 +235,10 @@ def test_image_judge_without_image_is_refused():
 
 @needs_data
 def test_official_data():
-    items = mmhal.items(DATA)
+    items = read_items(DATA)
     assert len({item.id for item in items}) == len(items) == 96
     # The official script takes the type from the row.
-    assert [item.truth["type"] for item in items] == list(mmhal.TYPES) * 12
+    assert [item.truth["type"] for item in items] == list(TYPES) * 12
     assert items[1].truth == {
         "kind": "mmhal",
         "image": "7413067568_06a8d1eb64_o.jpg",
@@ -247,7 +249,7 @@ def test_official_data():
         "reference": "No one is sitting on the bench.",
     }
     assert "image_judge" not in items[0].truth
-    assert all(item.truth["image_judge"] for item in mmhal.items(DATA, image_judge=True))
+    assert all(item.truth["image_judge"] for item in read_items(DATA, image_judge=True))
     assert all(mmhal.calls(item, "An answer.", Resources()) for item in items)
 
 
@@ -276,12 +278,12 @@ ROW = {
 def test_foreign_data_is_refused(tmp_path, rows, problem):
     (tmp_path / "mmhal-bench_answer_template.json").write_text(json.dumps(rows))
     with pytest.raises(InputError, match=problem):
-        mmhal.items(tmp_path)
+        read_items(tmp_path)
 
 
 def test_missing_and_broken_data_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"answer_template\.json: cannot be read"):
-        mmhal.items(tmp_path)
+        read_items(tmp_path)
     (tmp_path / "mmhal-bench_answer_template.json").write_text("[")
-    with pytest.raises(InputError, match="no JSON"):
-        mmhal.items(tmp_path)
+    with pytest.raises(InputError, match="not JSON"):
+        read_items(tmp_path)

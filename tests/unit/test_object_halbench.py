@@ -8,6 +8,7 @@ import pytest
 from verdicts import values
 
 from mmpref.benchmarks.object_halbench import score as object_halbench
+from mmpref.benchmarks.object_halbench.items import items as read_items
 from mmpref.errors import InputError
 from mmpref.records.items import Item
 from mmpref.scoring.judge import Reply
@@ -69,7 +70,7 @@ def judged(*replies: Reply, folder: Path = SYNONYMS.parent, runs: int = 1) -> Re
 def test_items_embed_their_images(folder):
     write_questions(folder, [row(30, b"first", "Describe it."), row(5)])
     (folder / "coco2014_gt_objects_subset.json").write_text('{"5": [], "30": ["dog", "cat"]}')
-    first, second = object_halbench.items(folder)
+    first, second = read_items(folder)
     assert (first.id, first.images, first.prompt) == ("30", (b"first",), "Describe it.")
     assert first.truth == {
         "kind": "object-halbench",
@@ -107,7 +108,7 @@ def test_ground_truth_is_read_with_lemmas_and_the_refined_synonyms(folder):
         "annotations": [{"image_id": 8, "category_id": 1}],
     }
     (annotations / "instances_val2014.json").write_text(json.dumps(instances))
-    first, second = object_halbench.items(folder)
+    first, second = read_items(folder)
     assert first.truth["image"] == "COCO_val2014_000000000007.jpg"
     assert first.truth["objects"] == ["bus", "motorcycle", "person", "tie"]
     # The lemma of "men" in WordNet is "men", which is in no list of synonyms.
@@ -129,7 +130,7 @@ def test_foreign_questions_are_refused(folder, rows, words):
     write_questions(folder, rows)
     (folder / "coco2014_gt_objects_subset.json").write_text('{"5": []}')
     with pytest.raises(InputError, match=words):
-        object_halbench.items(folder)
+        read_items(folder)
 
 
 def test_a_call_asks_for_the_objects_of_one_answer(folder):

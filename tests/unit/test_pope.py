@@ -7,6 +7,7 @@ import pytest
 import verdicts
 
 from mmpref.benchmarks.pope import score as pope
+from mmpref.benchmarks.pope.items import items as read_items
 from mmpref.errors import InputError
 from mmpref.records.items import Item
 from mmpref.scoring.resources import Resources
@@ -172,7 +173,7 @@ def write(path: Path, content: list[dict]) -> Path:
 
 def test_a_file_of_ones_own_is_read_where_it_lies(tmp_path):
     write(tmp_path / "coco_pope_random.json", rows(2, 1))
-    first, second = pope.items(tmp_path, settings=("random",))
+    first, second = read_items(tmp_path, settings=("random",))
     assert (first.id, first.prompt) == ("0", "Is there an apple in the image?")
     assert first.truth == {"kind": "pope", "image": "0.jpg", "label": "yes", "setting": "random",
                            "object": "apple"}  # fmt: skip
@@ -180,18 +181,18 @@ def test_a_file_of_ones_own_is_read_where_it_lies(tmp_path):
     path = tmp_path / "seem" / "gqa" / "gqa_pope_seem_popular.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(rows(3, 1), indent=4))
-    assert len(pope.items(tmp_path, "gqa", ("popular",))) == 3
+    assert len(read_items(tmp_path, "gqa", ("popular",))) == 3
 
 
 def test_the_versions_of_the_random_file_are_never_mixed(tmp_path):
     path = write(tmp_path / "coco" / "coco_pope_random.json", rows(2910, 1500))
-    assert len(pope.items(tmp_path, settings=("random-2910",))) == 2910
+    assert len(read_items(tmp_path, settings=("random-2910",))) == 2910
     with pytest.raises(InputError, match=r"random\.json: 2,910 rows.*LLaVA-1\.5.*random-2910"):
-        pope.items(tmp_path, settings=("random",))
+        read_items(tmp_path, settings=("random",))
     for other in (rows(3000, 1500), rows(2910, 1410), rows(20, 10)):
         write(path, other)
         with pytest.raises(InputError, match=r"use the setting random$"):
-            pope.items(tmp_path, settings=("random-2910",))
+            read_items(tmp_path, settings=("random-2910",))
 
 
 @pytest.mark.parametrize(
@@ -208,27 +209,27 @@ def test_the_versions_of_the_random_file_are_never_mixed(tmp_path):
 def test_foreign_files_are_refused(tmp_path, content, words):
     write(tmp_path / "coco_pope_random.json", content)
     with pytest.raises(InputError, match=rf"coco_pope_random\.json: {words}"):
-        pope.items(tmp_path, settings=("random",))
+        read_items(tmp_path, settings=("random",))
 
 
 def test_a_missing_file_a_broken_one_and_an_unknown_setting_are_named(tmp_path):
     with pytest.raises(InputError, match=r"has no coco_pope_popular\.json"):
-        pope.items(tmp_path, settings=("popular",))
+        read_items(tmp_path, settings=("popular",))
     for content in (b'{"question_id": 1', b'{"question_id": "caf\xe9"}'):
         (tmp_path / "coco_pope_popular.json").write_bytes(content)
         with pytest.raises(InputError, match="neither JSON lines nor an array"):
-            pope.items(tmp_path, settings=("popular",))
+            read_items(tmp_path, settings=("popular",))
     with pytest.raises(InputError, match="setting 'hard' is unknown"):
-        pope.items(tmp_path, settings=("hard",))
+        read_items(tmp_path, settings=("hard",))
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
 @pytest.mark.parametrize("source", ["coco", "aokvqa", "gqa"])
 def test_the_real_files(source):
-    questions = pope.items(SHARED, source)
+    questions = read_items(SHARED, source)
     assert len({item.id for item in questions}) == 9000
     assert questions[0].id == "random/1"
-    assert pope.items(SHARED, source, ("random",))[0].id == "1"
+    assert read_items(SHARED, source, ("random",))[0].id == "1"
     for setting in ("random", "popular", "adversarial"):
         truths = [item.truth for item in questions if item.truth["setting"] == setting]
         assert Counter(truth["label"] for truth in truths) == {"yes": 1500, "no": 1500}
@@ -237,12 +238,12 @@ def test_the_real_files(source):
         assert set(images.values()) == {6}
     assert not any("?" in item.truth["object"] for item in questions)
     with pytest.raises(InputError, match=r"use the setting random$"):
-        pope.items(SHARED, source, ("random-2910",))
+        read_items(SHARED, source, ("random-2910",))
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
 def test_always_yes_on_the_real_files():
-    found = values([(item, "") for item in pope.items(SHARED)])
+    found = values([(item, "") for item in read_items(SHARED)])
     for part in ("random", "popular", "adversarial", "mean", "pooled"):
         assert found[f"official/{part}/accuracy"] == 0.5
         assert found[f"official/{part}/F1"] == pytest.approx(2 / 3)

@@ -94,7 +94,7 @@ def test_the_metrics_of_the_study_are_kept_in_their_order(results):
     captions = found[found["benchmark"] == "captions"]
     assert list(dict.fromkeys(captions["metric"])) == ["Cover", "CHAIRs"]
     assert "adversarial/F1" in set(found["metric"])
-    with pytest.raises(InputError, match=r"table\.metrics\.captions: unknown metric CHAIR; valid are"):
+    with pytest.raises(InputError, match=r"metrics\.captions: unknown metric CHAIR; valid are"):
         summarise(results, "base", 0, {"captions": ["CHAIR"]})
 
 

@@ -1,7 +1,6 @@
 """`scripts/score.py` on a user's own files, as on the command line."""
 
 import base64
-import importlib.util
 import json
 import os
 import shutil
@@ -9,26 +8,21 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import get_args
 
 import pandas as pd
 import pytest
 from judge_server import CUT, HTML, MODEL, JudgeServer, text
 from PIL import Image
 
-from mmpref.benchmarks.registry import BENCHMARKS
+from mmpref.benchmarks.benchmark import benchmarks
 from mmpref.cli import run
+from mmpref.commands import score as command
 from mmpref.downloads import load
-from mmpref.study.benchmarks import BenchmarkName
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "benchmarks"
 NLTK = ROOT.parent / "shared" / "nltk_data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared")
-
-spec = importlib.util.spec_from_file_location("score_script", ROOT / "scripts" / "score.py")
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
 
 
 @pytest.fixture
@@ -44,7 +38,7 @@ def score(monkeypatch, tmp_path, capfd):
         monkeypatch.setattr(sys, "argv", ["score.py", *map(str, arguments), *more])
         code = 0
         try:
-            run(script.main)
+            run(command)
         except SystemExit as end:
             code = end.code
         if code:
@@ -129,8 +123,10 @@ def test_answers_that_do_not_fit_are_an_error_with_counts(score, pope, given, me
 
 
 def test_a_benchmark_or_folder_that_is_not_there(score, pope, tmp_path):
-    assert "there is no benchmark 'poppe'; there are amber" in score("poppe", "", pope)
-    assert "nowhere: is no folder" in score("pope-coco-popular", "", tmp_path / "nowhere")
+    assert "there is no benchmark 'poppe'; did you mean 'pope-gqa'? there are: amber" in score(
+        "poppe", "", pope
+    )
+    assert "nowhere: is not a folder" in score("pope-coco-popular", "", tmp_path / "nowhere")
     assert "coco_pope_random.json" in score("pope-coco-random", "", pope)
 
 
@@ -248,7 +244,7 @@ def test_a_judge_is_asked_once_and_its_failures_are_no_zeros(score, mmhal, monke
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (HTML, "the reply is no JSON: <html><body>Please log in"),
+        (HTML, "the reply is not JSON: <html><body>Please log in"),
         (CUT, "3 calls in a row failed"),
         (text("Rating: 4", model="judge-2"), "asked 'judge-1', but 'judge-2' answered"),
     ],
@@ -387,7 +383,9 @@ def test_the_script_runs_by_itself(pope, tmp_path):
 
 
 def test_names_are_those_that_a_study_may_ask_for():
-    assert sorted(get_args(BenchmarkName)) == sorted(BENCHMARKS)
-    downloads = load(ROOT / "config" / "downloads.yaml")
-    for benchmark in BENCHMARKS.values():
+    schema = json.loads((ROOT / "config" / "schema.json").read_text())
+    names = schema["$defs"]["PublicBenchmark"]["properties"]["benchmark"]["enum"]
+    assert sorted(benchmarks()) == names
+    downloads = load()
+    for benchmark in benchmarks().values():
         assert {benchmark.data, benchmark.images} <= set(downloads)

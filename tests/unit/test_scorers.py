@@ -249,5 +249,5 @@ def test_files_that_are_no_scores_are_refused(tmp_path):
     with pytest.raises(InputError, match="score the run again"):
         read_scores(path)
     pd.DataFrame({"id": ["0"]}).to_parquet(path)
-    with pytest.raises(InputError, match="no table of verdicts"):
+    with pytest.raises(InputError, match="not a table of verdicts"):
         read_scores(path)

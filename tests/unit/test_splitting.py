@@ -48,7 +48,7 @@ def sentencepiece_like():
 @pytest.fixture(params=["bytes", "bpe", "sentencepiece"])
 def tokenizer(request, llava):
     if request.param == "bytes":
-        return llava.tokenizer
+        return llava.processor.tokenizer
     return bpe() if request.param == "bpe" else sentencepiece_like()
 
 

@@ -16,18 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_jobs import files_of, run_of
+from training_jobs import compute, files_of, run_of
 
 from mmpref.errors import InputError
-from mmpref.logprobs.encoding import encode
+from mmpref.logprobs.examples import Examples
 from mmpref.logprobs.forward import log_probabilities
-from mmpref.logprobs.reference import Degradation, compute, origin, read_reference
+from mmpref.logprobs.reference import origin, read_reference
 from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs
 from mmpref.models import VisionLanguageModel
 from mmpref.models.adapter import load_policy, with_adapter
-from mmpref.records.images import open_image
-from mmpref.records.pairs import read_pairs, write_pairs
+from mmpref.records.pairs import Pairs, write_pairs
 from mmpref.records.rows import Pair
+from mmpref.study.reference import Stored
 from mmpref.study.runs import Training
 from mmpref.training.checkpoints import MOMENTS, Checkpoint, Checkpoints
 from mmpref.training.data import Order, PairDataset
@@ -47,7 +47,7 @@ def study(tmp_path_factory, make_vlm, picture):
     folder = tmp_path_factory.mktemp("study")
     vlm = make_vlm("llava")
     vlm.model.save_pretrained(folder / "model")
-    vlm.processor.save_pretrained(folder / "model")
+    vlm.processor.hf.save_pretrained(folder / "model")
     pairs = []
     for i in range(PAIRS):
         file = io.BytesIO()
@@ -56,8 +56,10 @@ def study(tmp_path_factory, make_vlm, picture):
         pairs.append(Pair(f"p{i}", (file.getvalue(),), "What?", chosen, rejected, "test", {}))
     write_pairs(folder / "pairs.parquet", pairs)
     arguments = (folder / "model", folder / "pairs.parquet", "float32", 4)
-    compute(folder / "answers.parquet", *arguments)
-    compute(folder / "degraded.parquet", *arguments, Degradation("crop_0_20", 7, EPOCHS))
+    both = Stored(image="original", answers=("chosen", "rejected"))
+    compute(folder / "original.parquet", *arguments, both)
+    crops = Stored(image="crop_0_20", answers=("chosen",), epochs=EPOCHS, seed=7)
+    compute(folder / "crop_0_20.parquet", *arguments, crops)
     return folder
 
 
@@ -101,7 +103,7 @@ ALONE = {
     "dpo": {"objective": {"name": "dpo", "beta": 0.3}},
     "stage 3": {"training": {"zero_stage": 3, "gradient_checkpointing": True}},
     "projector stage 3": {"training": {"zero_stage": 3, **PROJECTOR}},
-    "bad reference": {"answers": "bad.parquet"},
+    "bad reference": {"original": "bad.parquet"},
     "busy": {},
     "long": {"training": LONG},
 }
@@ -118,10 +120,11 @@ TOGETHER = {
 @pytest.fixture(scope="module")
 def alone(study):
     """The trainings of one process."""
-    table = pq.read_table(study / "answers.parquet")
-    chosen = table["chosen"].to_pylist()
+    table = pq.read_table(study / "original.parquet")
+    chosen = table["sum/chosen"].to_pylist()
     chosen[6] = math.nan
-    bad = table.set_column(1, "chosen", pa.array(chosen))
+    place = table.column_names.index("sum/chosen")
+    bad = table.set_column(place, "sum/chosen", pa.array(chosen, pa.float32()))
     pq.write_table(bad, study / "bad.parquet")
     lock = study / "busy" / "checkpoints" / ".lock"
     lock.parent.mkdir(parents=True)
@@ -138,7 +141,7 @@ def together(study):
 
 @pytest.fixture(scope="module")
 def expected(study):
-    """Losses, gradient norms and log-probabilities of a loop without Trainer and DeepSpeed."""
+    """Losses, gradient norms and log-probabilities of a plain loop without DeepSpeed."""
 
     def train(objective, **training):
         run = run_of(objective, **training)
@@ -146,12 +149,15 @@ def expected(study):
         vlm = VisionLanguageModel.load(study / "model")
         policy = Policy(vlm, with_adapter(vlm, settings, seed=5))
         files = files_of(study, run)
-        pairs = read_pairs(files.pairs)
+        pairs = Pairs(files.pairs)
         facts = origin(files.pairs, files.model, "float32")
-        reference = read_reference(facts, files.answers, files.degraded, "crop_0_20", EPOCHS)
         loss_of = run.objective
-        dataset = PairDataset(vlm, pairs, reference, loss_of.views)
-        order = Order(pairs, settings.epochs, settings.batch_size, seed=5)
+        views = loss_of.views
+        reference = read_reference(files.reference, facts, len(pairs), views, False, EPOCHS)
+        images = list(dict.fromkeys(view.image for view in views))
+        examples = Examples(vlm.processor, pairs, images, ("chosen", "rejected"), reference.seeds)
+        dataset = PairDataset(examples, reference, views)
+        order = Order(pairs.answer_lengths, settings.epochs, settings.batch_size, seed=5)
         trained = policy.trained()
         optimizer = torch.optim.AdamW(
             [
@@ -171,11 +177,12 @@ def expected(study):
             share = 0.5 * (1 + math.cos(math.pi * (step - 1) / (order.steps - 1))) if step else 0
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * share
-            batch = [dataset[slot] for slot in order.batch(step)]
+            batch = [dataset[turn] for turn in order.batch(step)]
             logps = said_by(policy, [scored.example for scored in batch], loss_of.views)
             stored = {
                 view: LogProbs(
-                    torch.tensor([scored.reference[view] for scored in batch]), logps[view].tokens
+                    torch.tensor([scored.reference[view].sum for scored in batch]),
+                    logps[view].tokens,
                 )
                 for view in loss_of.views
             }
@@ -187,7 +194,7 @@ def expected(study):
             optimizer.zero_grad()
         policy.eval()
         with torch.no_grad():
-            batch = [dataset[slot].example for slot in order.batch(0)]
+            batch = [dataset[turn].example for turn in order.batch(0)]
             return losses, norms, said_by(policy, batch, (CHOSEN, REJECTED))
 
     return {
@@ -305,21 +312,18 @@ def test_the_log_is_short(alone):
 
 def test_a_loss_that_is_not_finite_names_step_and_pair(study, alone):
     message = (study / "bad reference" / "error.txt").read_text()
-    losses = Order(read_pairs(study / "pairs.parquet"), 2, 4, seed=5)
-    step = next(step for step in range(5) if any(slot.index == 6 for slot in losses.batch(step)))
+    order = Order(Pairs(study / "pairs.parquet").answer_lengths, 2, 4, seed=5)
+    step = next(step for step in range(5) if any(turn.number == 6 for turn in order.batch(step)))
     assert f"step {step + 1}: the loss of the pairs p6 is not finite" in message
     assert not (study / "bad reference" / "adapter").exists()
 
 
 def batch_logps(vlm, study):
-    order = Order(read_pairs(study / "pairs.parquet"), EPOCHS, 4, seed=5)
-    pairs = read_pairs(study / "pairs.parquet")
-    examples = [
-        encode(vlm, pairs[slot.index], {"original": [open_image(pairs[slot.index].images[0])]})
-        for slot in order.batch(0)
-    ]
+    pairs = Pairs(study / "pairs.parquet")
+    examples = Examples(vlm.processor, pairs, ["original"], ["chosen", "rejected"], {})
+    batch = [examples[turn] for turn in Order(pairs.answer_lengths, EPOCHS, 4, seed=5).batch(0)]
     with torch.no_grad():
-        return log_probabilities(vlm, examples, (CHOSEN, REJECTED))
+        return log_probabilities(vlm, batch, (CHOSEN, REJECTED))
 
 
 @pytest.mark.parametrize("name", ["plain", "projector", "projector stage 3"])
@@ -385,7 +389,7 @@ def test_load_policy_names_what_is_wrong(study, alone, saved_llava, tmp_path):
         (broken / file.name).write_bytes(file.read_bytes())
     config = broken / "adapter_config.json"
     config.write_text(config.read_text().replace('"r": 4', '"r": 8'))
-    with pytest.raises(InputError, match="is no adapter of"):
+    with pytest.raises(InputError, match="does not fit the model"):
         load_policy(saved_llava, broken)
 
 
@@ -393,37 +397,37 @@ def test_load_policy_names_what_is_wrong(study, alone, saved_llava, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def pairs(study):
-    return read_pairs(study / "pairs.parquet")
+def lengths(study):
+    return Pairs(study / "pairs.parquet").answer_lengths
 
 
-def test_every_epoch_sees_every_pair_in_another_order(pairs):
-    order = Order(pairs, epochs=3, batch_size=4, seed=0)
-    epochs = [order.slots[i * PAIRS : (i + 1) * PAIRS] for i in range(3)]
-    for number, slots in enumerate(epochs):
-        assert sorted(slot.index for slot in slots) == list(range(PAIRS))
-        assert {slot.epoch for slot in slots} == {number}
-    assert len({tuple(slot.index for slot in slots) for slots in epochs}) == 3
-    assert order.slots != Order(pairs, epochs=3, batch_size=4, seed=1).slots
+def test_every_epoch_sees_every_pair_in_another_order(lengths):
+    order = Order(lengths, epochs=3, batch_size=4, seed=0)
+    epochs = [order.turns[i * PAIRS : (i + 1) * PAIRS] for i in range(3)]
+    for number, turns in enumerate(epochs):
+        assert sorted(turn.number for turn in turns) == list(range(PAIRS))
+        assert {turn.epoch for turn in turns} == {number}
+    assert len({tuple(turn.number for turn in turns) for turns in epochs}) == 3
+    assert order.turns != Order(lengths, epochs=3, batch_size=4, seed=1).turns
 
 
 @pytest.mark.parametrize(("size", "processes"), [(1, 1), (2, 1), (4, 1), (1, 2), (2, 2), (1, 4)])
-def test_processes_and_passes_share_the_same_batches(pairs, size, processes):
-    order = Order(pairs, epochs=2, batch_size=4, seed=0)
+def test_processes_and_passes_share_the_same_batches(lengths, size, processes):
+    order = Order(lengths, epochs=2, batch_size=4, seed=0)
     shares = [order.micro_batches(size, rank, processes, start=1) for rank in range(processes)]
     passes = 4 // (size * processes)
     assert all(len(share) == (order.steps - 1) * passes for share in shares)
     for step in range(1, order.steps):
         mine = slice((step - 1) * passes, step * passes)
-        seen = [slot for share in shares for micro in share[mine] for slot in micro]
-        key = lambda slot: (slot.epoch, slot.index)  # noqa: E731
+        seen = [turn for share in shares for micro in share[mine] for turn in micro]
+        key = lambda turn: (turn.epoch, turn.number)  # noqa: E731
         assert sorted(seen, key=key) == sorted(order.batch(step), key=key)
-        assert set(seen) == set(order.slots[step * 4 : step * 4 + 4])
+        assert set(seen) == set(order.turns[step * 4 : step * 4 + 4])
 
 
-def test_too_few_pairs_for_a_batch(pairs):
+def test_too_few_pairs_for_a_batch(lengths):
     with pytest.raises(InputError, match="11 pairs in 1 epochs do not fill a batch of 12"):
-        Order(pairs, epochs=1, batch_size=12, seed=0)
+        Order(lengths, epochs=1, batch_size=12, seed=0)
 
 
 # --- checkpoints ---

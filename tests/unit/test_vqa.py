@@ -6,6 +6,7 @@ import pytest
 from verdicts import values
 
 from mmpref.benchmarks.vqa import score as vqa
+from mmpref.benchmarks.vqa.items import items as read_items
 from mmpref.errors import InputError
 from mmpref.records.items import Item
 from mmpref.scoring.resources import Resources
@@ -162,7 +163,7 @@ def textvqa_file(folder: Path, **fields: object) -> Path:
 
 
 def test_items_of_vqav2(tmp_path):
-    (item,) = vqa.items(vqav2_files(tmp_path), "vqav2")
+    (item,) = read_items(vqav2_files(tmp_path), "vqav2")
     assert (item.id, item.prompt, item.images) == ("262148000", "Is it a dog?", ())
     assert item.truth == {
         "kind": "vqa",
@@ -175,7 +176,7 @@ def test_items_of_vqav2(tmp_path):
 
 
 def test_items_of_textvqa(tmp_path):
-    (item,) = vqa.items(textvqa_file(tmp_path), "textvqa")
+    (item,) = read_items(textvqa_file(tmp_path), "textvqa")
     assert (item.id, item.prompt) == ("34602", "what does it say?")
     assert item.truth == {
         "kind": "vqa",
@@ -190,34 +191,34 @@ def test_items_of_textvqa(tmp_path):
     [
         ({"answers": ["stop"] * 9}, r"question_id 34602 \(question 1\): answers: not a list of 10"),
         ({"answers": None}, "answers: not a list of 10"),
-        ({"answers": [*["stop"] * 9, 1]}, "answers: one is no text"),
+        ({"answers": [*["stop"] * 9, 1]}, "answers: one is not a text"),
         ({"image_id": None}, "question or image_id is missing"),
         ({"question": None}, "question or image_id is missing"),
     ],
 )
 def test_foreign_questions_are_refused(tmp_path, fields, words):
     with pytest.raises(InputError, match=rf"TextVQA_0\.5\.1_val\.json: .*{words}"):
-        vqa.items(textvqa_file(tmp_path, **fields), "textvqa")
+        read_items(textvqa_file(tmp_path, **fields), "textvqa")
 
 
 def test_foreign_files_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"questions\.json: is missing"):
-        vqa.items(tmp_path, "vqav2")
+    with pytest.raises(InputError, match=r"questions\.json: cannot be read"):
+        read_items(tmp_path, "vqav2")
     vqav2_files(tmp_path, id=1)
     with pytest.raises(InputError, match=r"question_id 262148000 .*: has no annotation"):
-        vqa.items(tmp_path, "vqav2")
+        read_items(tmp_path, "vqav2")
     vqav2_files(tmp_path, answers=["yes"] * 11)
     with pytest.raises(InputError, match=r"annotations\.json: .*not a list of 10"):
-        vqa.items(tmp_path, "vqav2")
+        read_items(tmp_path, "vqav2")
     path = tmp_path / "TextVQA_0.5.1_val.json"
     for content in (b"{", b'{"data": "caf\xe9"}'):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="is no JSON"):
-            vqa.items(tmp_path, "textvqa")
+        with pytest.raises(InputError, match="is not JSON"):
+            read_items(tmp_path, "textvqa")
     path.write_text('{"questions": []}')
-    with pytest.raises(InputError, match="data is no list of objects"):
-        vqa.items(tmp_path, "textvqa")
+    with pytest.raises(InputError, match="data is not a list of objects"):
+        read_items(tmp_path, "textvqa")
     row = {"question": "?", "image_id": "a", "question_id": 7, "answers": ["a"] * 10}
     path.write_text(json.dumps({"data": [row, row]}))
     with pytest.raises(InputError, match=r"question_id 7 \(question 2\): question_id: twice"):
-        vqa.items(tmp_path, "textvqa")
+        read_items(tmp_path, "textvqa")

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from mmpref.errors import InputError
+from mmpref.logprobs.reference import merge
+from mmpref.logprobs.reference_shard import compute_shard
 from mmpref.study.runs import Run
 from mmpref.training.processes import leave
 from mmpref.training.trainer import Files, train
@@ -37,16 +39,23 @@ def run_of(objective, **training):
     )
 
 
-def files_of(folder, run, answers="answers.parquet"):
+def files_of(folder, run, original="original.parquet"):
     """The files that the fixture `study` made."""
     stage = run.training.zero_stage
     return Files(
         folder / "model",
         folder / "pairs.parquet",
-        folder / answers,
-        folder / "degraded.parquet",
+        (folder / original, folder / "crop_0_20.parquet"),
         CONFIGURATIONS / f"zero{stage}.json",
     )
+
+
+def compute(output, model, pairs, dtype, batch_size, stored, shards=1):
+    """Write a file of reference log-probabilities, through its shards."""
+    parts = [output.with_name(f"{output.stem}-shards") / f"{n}.parquet" for n in range(shards)]
+    for number, part in enumerate(parts):
+        compute_shard(part, model, pairs, dtype, batch_size, stored, number, shards)
+    merge(output, parts)
 
 
 def main():

@@ -6,16 +6,14 @@ import re
 import signal
 import subprocess
 import time
-from typing import get_args
 
 import pandas as pd
 import pytest
 from judge_server import MODEL, JudgeServer, late, text
 from PIL import Image
 
-from conftest import ROOT
+from mmpref.benchmarks.benchmark import benchmarks as public_benchmarks
 from mmpref.downloads import load
-from mmpref.study.benchmarks import JUDGED, BenchmarkName
 
 ITEM = "results/scores/base/seed0"
 
@@ -72,19 +70,19 @@ def test_every_benchmark_of_the_papers_can_be_planned(checkout, monkeypatch):
     monkeypatch.delenv("NLTK_DATA", raising=False)
     benchmarks = {
         name: {"source": "public", "benchmark": name}
-        | ({"judge": "gpt"} if name in JUDGED else {})
-        | ({"items": 500} if name == "chair" else {})
-        for name in get_args(BenchmarkName)
+        | ({"judge": "gpt"} if one.judged == "always" else {})
+        | ({"items": 500} if one.subsets else {})
+        for name, one in public_benchmarks().items()
     }
     checkout.change_study(
         lambda study: study.update(judges={"gpt": {"model": MODEL}}, benchmarks=benchmarks)
     )
     planned = checkout.planned()
     runs = 3
-    assert planned["public_benchmark"] == len(benchmarks)
+    assert planned["benchmark"] == len(benchmarks)
     assert planned["score"] == runs * len(benchmarks)
-    assert planned["judge"] == runs * len(JUDGED)
-    assert planned["download"] == len(load(ROOT / "config" / "downloads.yaml"))
+    assert planned["judge"] == runs * sum("judge" in one for one in benchmarks.values())
+    assert planned["download"] == len(load())
 
     only = {"halbench": benchmarks["object-halbench"]}
     checkout.change_study(lambda study: study.update(benchmarks=only))
@@ -104,7 +102,7 @@ def environment(monkeypatch, **variables):
 def test_one_benchmark_of_one_run_is_a_target(own_benchmarks, monkeypatch):
     environment(monkeypatch)
     assert own_benchmarks.planned("results/scores/mdpo/seed0/pope.json") == {
-        "public_benchmark": 1,
+        "benchmark": 1,
         "respond": 1,
         "score": 1,
     }

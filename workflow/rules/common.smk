@@ -31,14 +31,25 @@ shell.prefix(
 )
 
 
-def code(script, *parts):
-    """Return the digest of a script, of the library it uses, and of the files of `parts`.
+def code(script, *more):
+    """Return the digest of a script, of the library it uses, and of `more`.
 
-    A part of the study that has a file of its own (an objective, a dataset) is found by its name,
-    so no import leads there.
+    What has a file of its own (an objective, a dataset, a benchmark) is found by its name, so no
+    import leads there: `more` are such files, or parts of the study that stand for theirs.
     """
-    files = [sys.modules[type(part).__module__].__file__ for part in parts]
+    files = [
+        one if isinstance(one, Path) else sys.modules[type(one).__module__].__file__
+        for one in more
+    ]
     return digest([ROOT / "scripts" / script, *files], ROOT / "src")
+
+
+def of_kinds(module, *parts):
+    """Return the files called `module` in the folders of the kinds of benchmarks."""
+    folder = ROOT / "src" / "mmpref" / "benchmarks"
+    kinds = sorted({part.kind.replace("-", "_") for part in parts})
+    files = [folder / kind / f"{module}.py" for kind in kinds]
+    return [file for file in files if file.is_file()]
 
 
 def content(file):
@@ -63,12 +74,9 @@ def of_source(table, *sources):
 PUBLIC = {
     name: part for name, part in study.benchmarks.items() if part.source == "public"
 }
-if PUBLIC:
-    # Takes a second, for every job of a cluster: only where it is needed.
-    from mmpref.benchmarks.registry import BENCHMARKS
 JUDGED = {name: part for name, part in PUBLIC.items() if part.judge}
 DOWNLOADS = yaml.safe_load(
-    (ROOT / "config" / "downloads.yaml").read_text(encoding="utf-8")
+    (ROOT / "src" / "mmpref" / "downloads.yaml").read_text(encoding="utf-8")
 )
 
 TRAINED = {name: run for name, run in study.runs.items() if run.objective}
@@ -118,31 +126,46 @@ def model_of(name):
     return model.folder if model.source == "local" else f"resources/models/{name}"
 
 
+def settings_of_items(part):
+    """Return what decides about the items of a benchmark, as JSON."""
+    return part.model_dump_json(exclude=set(part.later), exclude_none=True)
+
+
+def seed_of_items(part):
+    return study.seed if part.seeded else None
+
+
 def benchmark_data(wildcards):
     """Return the folder with a public benchmark's files; none for another benchmark."""
     part = PUBLIC.get(wildcards.benchmark)
     if part is None:
         return []
-    return part.data or f"resources/benchmarks/{BENCHMARKS[part.benchmark].data}"
+    return part.data or f"resources/benchmarks/{part.entry.data}"
 
 
-def benchmark_beside(wildcards):
-    """Return the download that a public benchmark expects beside its own."""
-    part = PUBLIC[wildcards.benchmark]
-    beside = BENCHMARKS[part.benchmark].beside
-    return f"resources/benchmarks/{beside}" if beside and not part.data else []
+def benchmark_files(wildcards):
+    """Return what the items of a benchmark are made from, by name.
 
-
-def benchmark_images(wildcards):
-    """Return the folder with a public benchmark's images: the user's, or of the download."""
-    part = PUBLIC[wildcards.benchmark]
-    return part.images or f"resources/benchmarks/{BENCHMARKS[part.benchmark].images}"
+    `beside` is the download that a public benchmark expects beside its own.
+    """
+    part = study.benchmarks[wildcards.benchmark]
+    if part.source == "dataset":
+        return {"pairs": f"<results>/datasets/{part.dataset}/pairs.parquet"}
+    if wildcards.benchmark not in PUBLIC:
+        return {}
+    beside = part.entry.beside if not part.data else None
+    return {
+        "data": benchmark_data(wildcards),
+        "images": part.images or f"resources/benchmarks/{part.entry.images}",
+        **({"beside": f"resources/benchmarks/{beside}"} if beside else {}),
+        "nltk": nltk_data(wildcards),
+    }
 
 
 def nltk_data(wildcards):
     """Return the folder of NLTK's data for a benchmark that needs them and has none at hand."""
     part = PUBLIC.get(wildcards.benchmark)
-    if part is None or not BENCHMARKS[part.benchmark].nltk or "NLTK_DATA" in os.environ:
+    if part is None or not part.entry.nltk or "NLTK_DATA" in os.environ:
         return []
     return "resources/benchmarks/nltk_data"
 
@@ -173,21 +196,29 @@ def judge_access(wildcards):
     return []
 
 
+def judge_arguments(wildcards, input, output):
+    return flags(
+        items=input.benchmark_items,
+        responses=input.responses,
+        data=input.data,
+        judge=judge_of(wildcards),
+        judge_runs=JUDGED[wildcards.benchmark].judge_runs,
+        output=output,
+    )
+
+
 def score_options(wildcards, input):
     """Return what the scorer of a public benchmark is told besides its files."""
     part = PUBLIC.get(wildcards.benchmark)
     if part is None:
-        return ""
-    options = ["--public", part.benchmark, "--similarity", part.similarity]
-    if part.judge:
-        options += [
-            "--judge",
-            settings(judge_of(wildcards)),
-            "--judgements",
-            input.judgements,
-        ]
-        options += ["--judge-runs", str(part.judge_runs)]
-    return shlex.join(options)
+        return {}
+    judge = {
+        "judge": judge_of(wildcards),
+        "judgements": input.judgements,
+        "judge_runs": part.judge_runs,
+    }
+    options = {"public": part.benchmark, "similarity": part.similarity}
+    return options | (judge if part.judge else {})
 
 
 def needs_rejected(dataset):
@@ -199,11 +230,8 @@ def needs_rejected(dataset):
 
 
 def dataset_pairs(wildcards):
-    """Return the pairs that a benchmark or a preference entry starts from."""
-    if "benchmark" in wildcards.keys():
-        dataset = study.benchmarks[wildcards.benchmark].dataset
-    else:
-        dataset = study.preferences[wildcards.preferences].dataset
+    """Return the pairs that a preference entry starts from."""
+    dataset = study.preferences[wildcards.preferences].dataset
     return f"<results>/datasets/{dataset}/pairs.parquet"
 
 

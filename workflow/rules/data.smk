@@ -98,50 +98,36 @@ rule dataset:
         'python "$MMPREF"/scripts/dataset.py {params.arguments} 2>&1 | tee -i {log}'
 
 
-rule toy_benchmark:
-    output:
-        "<results>/benchmarks/{benchmark}/items.parquet",
-    log:
-        "<results>/logs/toy_benchmark/{benchmark}.log",
-    wildcard_constraints:
-        benchmark=of_source(study.benchmarks, "toyworld-captions", "toyworld-yesno"),
-    conda:
-        "../../envs/training.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=20,
-    params:
-        settings=lambda wildcards: settings(study.benchmarks[wildcards.benchmark]),
-        seed=study.seed,
-        code=code("toy_benchmark.py"),
-    message:
-        "Drawing the toy world's benchmark {wildcards.benchmark}"
-    shell:
-        'python "$MMPREF"/scripts/toy_benchmark.py --settings {params.settings:q}'
-        " --seed {params.seed} --output {output} 2>&1 | tee -i {log}"
-
-
-rule dataset_prompts:
+rule benchmark:
     input:
-        dataset_pairs,
+        unpack(benchmark_files),
     output:
         "<results>/benchmarks/{benchmark}/items.parquet",
     log:
-        "<results>/logs/dataset_prompts/{benchmark}.log",
-    wildcard_constraints:
-        benchmark=of_source(study.benchmarks, "dataset"),
+        "<results>/logs/benchmark/{benchmark}.log",
     conda:
-        "../../envs/training.yaml"
+        "../../envs/scoring.yaml"
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=6000,
+        runtime=30,
     params:
-        arguments=lambda wildcards, input, output: flags(pairs=input, output=output),
-        code=code("dataset_prompts.py"),
+        arguments=lambda wildcards, input, output: flags(
+            settings=settings_of_items(study.benchmarks[wildcards.benchmark]),
+            seed=seed_of_items(study.benchmarks[wildcards.benchmark]),
+            pairs=input.get("pairs"),
+            data=input.get("data"),
+            images=input.get("images"),
+            output=output,
+        ),
+        code=lambda wildcards: code(
+            "benchmark.py",
+            study.benchmarks[wildcards.benchmark],
+            *of_kinds("items", study.benchmarks[wildcards.benchmark]),
+        ),
     message:
-        "Taking the prompts of a dataset as benchmark {wildcards.benchmark}"
+        "Making the benchmark {wildcards.benchmark}"
     shell:
-        'python "$MMPREF"/scripts/dataset_prompts.py {params.arguments} 2>&1 | tee -i {log}'
+        'python "$MMPREF"/scripts/benchmark.py {params.arguments} 2>&1 | tee -i {log}'
 
 
 # What is downloaded is its pinned content: no digest of code is among the parameters, so that
@@ -162,39 +148,5 @@ rule download:
     message:
         "Downloading {wildcards.download}"
     shell:
-        'python "$MMPREF"/scripts/download.py --name {wildcards.download} --output {output}'
+        'python "$MMPREF"/scripts/download.py {wildcards.download} --output {output}'
         " 2>&1 | tee -i {log}"
-
-
-rule public_benchmark:
-    input:
-        data=benchmark_data,
-        beside=benchmark_beside,
-        images=benchmark_images,
-        nltk=nltk_data,
-    output:
-        "<results>/benchmarks/{benchmark}/items.parquet",
-    log:
-        "<results>/logs/public_benchmark/{benchmark}.log",
-    wildcard_constraints:
-        benchmark=names(PUBLIC),
-    conda:
-        "../../envs/scoring.yaml"
-    resources:
-        mem_mb=6000,
-        runtime=30,
-    params:
-        benchmark=lambda wildcards: PUBLIC[wildcards.benchmark].benchmark,
-        prompt=lambda wildcards: PUBLIC[wildcards.benchmark].prompt,
-        sample=lambda wildcards: (
-            f"--sample {PUBLIC[wildcards.benchmark].items} --seed {study.seed}"
-            if PUBLIC[wildcards.benchmark].items
-            else ""
-        ),
-        code=code("public_benchmark.py"),
-    message:
-        "Reading the benchmark {wildcards.benchmark}"
-    shell:
-        'python "$MMPREF"/scripts/public_benchmark.py --benchmark {params.benchmark}'
-        " --prompt {params.prompt:q} {params.sample} --data {input.data} --images {input.images}"
-        " --output {output} 2>&1 | tee -i {log}"

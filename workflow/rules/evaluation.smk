@@ -53,15 +53,14 @@ rule judge:
         mem_mb=2000,
         runtime=240,
     params:
-        judge=lambda wildcards: settings(judge_of(wildcards)),
-        runs=lambda wildcards: JUDGED[wildcards.benchmark].judge_runs,
-        code=code("judge.py"),
+        arguments=judge_arguments,
+        code=lambda wildcards: code(
+            "judge.py", *of_kinds("score", study.benchmarks[wildcards.benchmark])
+        ),
     message:
         "Judging the answers of {wildcards.run} (seed {wildcards.seed}) to {wildcards.benchmark}"
     shell:
-        'python "$MMPREF"/scripts/judge.py --items {input.benchmark_items}'
-        " --answers {input.responses} --data {input.data} --judge {params.judge:q}"
-        " --judge-runs {params.runs} --output {output} 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/judge.py {params.arguments} 2>&1 | tee -i {log}'
 
 
 rule judge_plan:
@@ -81,15 +80,14 @@ rule judge_plan:
         mem_mb=2000,
         runtime=20,
     params:
-        judge=lambda wildcards: settings(judge_of(wildcards)),
-        runs=lambda wildcards: JUDGED[wildcards.benchmark].judge_runs,
-        code=code("judge.py"),
+        arguments=judge_arguments,
+        code=lambda wildcards: code(
+            "judge.py", *of_kinds("score", study.benchmarks[wildcards.benchmark])
+        ),
     message:
         "What judging {wildcards.run} (seed {wildcards.seed}) on {wildcards.benchmark} will take"
     shell:
-        'python "$MMPREF"/scripts/judge.py --items {input.benchmark_items} --dry-run'
-        " --answers {input.responses} --data {input.data} --judge {params.judge:q}"
-        " --judge-runs {params.runs} --output {output} 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/judge.py --dry-run {params.arguments} 2>&1 | tee -i {log}'
 
 
 rule score:
@@ -110,13 +108,20 @@ rule score:
         mem_mb=4000,
         runtime=20,
     params:
-        data=lambda wildcards, input: f"--data {input.data}" if input.data else "",
-        options=score_options,
-        seed=study.seed,
-        code=code("score.py"),
+        arguments=lambda wildcards, input, output: flags(
+            items=input.benchmark_items,
+            answers=input.responses,
+            data=input.data,
+            **score_options(wildcards, input),
+            seed=study.seed,
+            output=output.metrics,
+            verdicts=output.verdicts,
+        ),
+        code=lambda wildcards: code(
+            "score.py", *of_kinds("score", study.benchmarks[wildcards.benchmark])
+        ),
     message:
         "Scoring {wildcards.run} (seed {wildcards.seed}) on {wildcards.benchmark}"
     shell:
-        'python "$MMPREF"/scripts/score.py {wildcards.benchmark} --items {input.benchmark_items}'
-        " --answers {input.responses} {params.data} {params.options} --seed {params.seed}"
-        " --output {output.metrics} --verdicts {output.verdicts} 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/score.py {wildcards.benchmark} {params.arguments}'
+        " 2>&1 | tee -i {log}"

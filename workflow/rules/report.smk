@@ -36,7 +36,7 @@ rule tables:
             differences=output.differences,
             text=output.markdown,
         ),
-        code=code("tables.py"),
+        code=code("tables.py", *of_kinds("score", *study.benchmarks.values())),
     message:
         "Tables"
     shell:
@@ -125,7 +125,7 @@ rule page:
             seed=study.seed,
             output=output,
         ),
-        code=code("page.py"),
+        code=code("page.py", *of_kinds("score", *study.benchmarks.values())),
     message:
         "The report page"
     shell:

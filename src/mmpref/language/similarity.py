@@ -22,7 +22,7 @@ def load_similarity(encoder: str, device: str | torch.device = "cpu") -> Similar
     The paper's encoder is all-mpnet-base-v2 (arXiv 2407.02477), which as a folder works too.
 
     Raises:
-        InputError: the package or the folder is missing, or is no encoder of a supported kind.
+        InputError: the package or the folder is missing, or is not an encoder of a supported kind.
     """
     if encoder == "exact":
         return exact

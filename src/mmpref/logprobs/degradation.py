@@ -6,6 +6,7 @@ draws anew for each of the two, which makes its reference term noise.
 """
 
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
@@ -20,6 +21,9 @@ CLIP_STD = np.array([0.26862954, 0.26130258, 0.27577711])
 
 NOISE_SIDE = 336
 """Noise is no finer than this many pixels on the shorter side, what LLaVA-1.5's tower sees."""
+
+DRAWS_IN_VAIN = 100
+"""After so many draws of the pair's own image it is checked whether there is any other."""
 
 MOCO_SIDE = 224
 """The size of image for which MoCo v2 gives its blur in pixels."""
@@ -47,7 +51,7 @@ def degraded_images(
 def degrade(
     kind: str, image: Image.Image, other: Image.Image | None, rng: np.random.Generator
 ) -> Image.Image:
-    """Return an RGB `image` degraded in one of the ways of `mmpref.study.DegradedImage`.
+    """Return an RGB `image` degraded in one of the ways of `mmpref.study.parts.DegradedImage`.
 
     - `crop_0_20`, `crop_20_50`: a patch of 1-20 % or 20-50 % of the area, aspect ratio 3/4 to 4/3,
       enlarged to the full size (mDPO, section 3; the released code keeps the patch).
@@ -76,16 +80,18 @@ def degrade(
 
 def _other_image(pair: Pair, pairs: Sequence[Pair], rng: np.random.Generator) -> Image.Image:
     """Return an image drawn from the pairs whose images are not this pair's."""
-    while True:
+    for draw in count(1):
         images = pairs[int(rng.integers(len(pairs)))].images
         data = images[int(rng.integers(len(images)))]
         if data not in pair.images:
             return open_image(data)
-        if all(set(other.images) <= set(pair.images) for other in pairs):
-            raise InputError(
-                "degraded_image `other_image`: all pairs are about the same image; "
-                "choose another kind or add pairs"
-            )
+        # Reading all pairs takes long, and hardly ever are so many draws in vain.
+        if draw == DRAWS_IN_VAIN and all(set(other.images) <= set(pair.images) for other in pairs):
+            break
+    raise InputError(
+        "degraded_image `other_image`: all pairs are about the same image; "
+        "choose another kind or add pairs"
+    )
 
 
 def _random_crop(

@@ -1,86 +1,33 @@
-"""Log-probabilities under the reference model, computed once and stored.
+"""Log-probabilities under the reference model: the files in which training finds them.
 
-Training never loads or runs the reference: it reads these files. Each says in its Parquet metadata
-what it was made from, and is refused where it does not belong.
+They are computed once (`mmpref.logprobs.reference_shard`): training never loads or runs the
+reference. A file holds the answers of all pairs under one kind of image; each says in its Parquet
+metadata what it was made from, and is refused where it does not belong.
+
+Columns are `id`, `epoch` and, for every answer, `sum/ANSWER` (nats), `tokens/ANSWER` and, where
+it was asked for, `by_token/ANSWER` (lists). A row is a pair in an epoch: all pairs in their order
+in the first epoch, then in the second.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from mmpref.errors import InputError
 from mmpref.files import replacing, sha256
 from mmpref.fingerprint import differences, model_identity
-from mmpref.logprobs.degradation import degraded_images
-from mmpref.logprobs.encoding import encode
-from mmpref.logprobs.forward import Example, log_probabilities
-from mmpref.logprobs.views import CHOSEN, ORIGINAL, REJECTED, View
-from mmpref.models import VisionLanguageModel
-from mmpref.progress import track
-from mmpref.records.images import open_image
-from mmpref.records.pairs import read_pairs
-from mmpref.records.rows import Pair
+from mmpref.logprobs.examples import Turn
+from mmpref.logprobs.views import View
+from mmpref.study.reference import Stored
 
 METADATA_KEY = b"mmpref"
-ANSWERS = ("chosen", "rejected")
-DEGRADED = "chosen_degraded_image"
-
-
-@dataclass(frozen=True)
-class Degradation:
-    """How images are degraded (`kind`), by which study's seed, and in how many epochs."""
-
-    kind: str
-    seed: int
-    epochs: int
-
-
-@dataclass(frozen=True)
-class ReferenceLogProbabilities:
-    """What the reference says of every pair, in nats.
-
-    `answers` has it by view and pair id, `degraded` by pair id and epoch.
-    """
-
-    answers: dict[str, dict[str, float]]
-    degradation: Degradation | None = None
-    degraded: dict[tuple[str, int], float] = field(default_factory=dict)
-
-    def of(self, pair_id: str, view: View, epoch: int) -> float:
-        """Return the log-probability of a view of a pair in an epoch."""
-        if view.image != ORIGINAL:
-            return self.degraded[pair_id, epoch]
-        return self.answers[view.answer][pair_id]
-
-
-def compute(
-    output: Path,
-    model: Path,
-    pairs_file: Path,
-    dtype: str,
-    batch_size: int,
-    degradation: Degradation | None = None,
-) -> None:
-    """Write the log-probabilities of a file of pairs under a model, `batch_size` at a time.
-
-    Without `degradation` those of the answers, with it those under degraded images.
-
-    Raises:
-        InputError: model or pairs cannot be read, or a pair is too long for the model.
-    """
-    pairs = read_pairs(pairs_file)
-    facts = origin(pairs_file, model, dtype)
-    vlm = VisionLanguageModel.load(model, getattr(torch, dtype))
-    if degradation:
-        write_degraded(output, vlm, pairs, facts, batch_size, degradation)
-    else:
-        write_answers(output, vlm, pairs, facts, batch_size)
+ORIGIN = ("pairs", "model", "dtype")
 
 
 def origin(pairs_file: Path, model: Path, dtype: str) -> dict[str, Any]:
@@ -88,137 +35,167 @@ def origin(pairs_file: Path, model: Path, dtype: str) -> dict[str, Any]:
     return {"pairs": sha256(pairs_file), "model": model_identity(model), "dtype": dtype}
 
 
-def write_answers(
-    path: Path,
-    vlm: VisionLanguageModel,
-    pairs: Sequence[Pair],
-    facts: dict[str, Any],
-    batch_size: int,
-) -> None:
-    """Write log pi_ref of the chosen and the rejected answer of every pair.
+@dataclass(frozen=True)
+class Known:
+    """What the reference says of an answer of `tokens` tokens, in nats; `by_token` [tokens]."""
 
-    The file has the columns `id`, `chosen`, `rejected` and a row per pair, in order; `facts` say
-    what it was made from.
-    """
-
-    def example(number: int) -> Example:
-        pair = pairs[number]
-        return encode(vlm, pair, {"original": [open_image(data) for data in pair.images]})
-
-    sizes = [len(pair.chosen) + len(pair.rejected) for pair in pairs]
-    logps = _in_batches(vlm, example, sizes, (CHOSEN, REJECTED), batch_size, "reference, answers")
-    _write(
-        path,
-        {"id": [pair.id for pair in pairs], **{view.answer: logps[view] for view in logps}},
-        facts,
-    )
+    sum: float
+    tokens: int
+    by_token: np.ndarray | None
 
 
-def write_degraded(
-    path: Path,
-    vlm: VisionLanguageModel,
-    pairs: Sequence[Pair],
-    facts: dict[str, Any],
-    batch_size: int,
-    degradation: Degradation,
-) -> None:
-    """Write log pi_ref of the chosen answers under the degraded image of every pair and epoch.
+class Reference:
+    """What the reference says of the views of a run, read by number."""
 
-    The file has the columns `id`, `epoch`, `chosen_degraded_image` and a row per pair and epoch,
-    epochs in order.
-    """
-    kind, seed = degradation.kind, degradation.seed
-    turns = [(epoch, pair) for epoch in range(degradation.epochs) for pair in pairs]
+    def __init__(
+        self, pairs: int, tables: Mapping[str, pa.Table], seeds: Mapping[str, int]
+    ) -> None:
+        """Take the table of each image for so many pairs, and the seed of each degraded image."""
+        self.seeds = dict(seeds)
+        self.epochs = {image: table.num_rows // pairs for image, table in tables.items()}
+        self.pairs = pairs
+        # Arrow's own memory: a Python float for each would be six times as much.
+        self.columns = {
+            (image, name): table[name].combine_chunks()
+            for image, table in tables.items()
+            for name in table.column_names
+        }
 
-    def example(number: int) -> Example:
-        epoch, pair = turns[number]
-        return encode(vlm, pair, {kind: degraded_images(kind, pair, pairs, seed, epoch)})
-
-    sizes = [len(pair.chosen) for _, pair in turns]
-    views = (View("chosen", kind),)
-    logps = _in_batches(vlm, example, sizes, views, batch_size, f"reference, {kind}")
-    columns: dict[str, list[Any]] = {
-        "id": [pair.id for _, pair in turns],
-        "epoch": [epoch for epoch, _ in turns],
-        DEGRADED: logps[views[0]],
-    }
-    _write(path, columns, {**facts, "degradation": asdict(degradation)})
+    def of(self, turn: Turn, view: View) -> Known:
+        """Return what is known of a view at a pair's turn."""
+        image = view.image
+        row = turn.number + self.pairs * min(turn.epoch, self.epochs[image] - 1)
+        by_token = self.columns.get((image, f"by_token/{view.answer}"))
+        return Known(
+            self.columns[image, f"sum/{view.answer}"][row].as_py(),
+            self.columns[image, f"tokens/{view.answer}"][row].as_py(),
+            by_token[row].values.to_numpy() if by_token is not None else None,
+        )
 
 
 def read_reference(
-    facts: dict[str, Any], answers: Path, degraded: Path | None, kind: str | None, epochs: int
-) -> ReferenceLogProbabilities:
-    """Read the files, the second where images of `kind` are needed for so many epochs.
+    files: Sequence[Path],
+    facts: Mapping[str, Any],
+    pairs: int,
+    views: Sequence[View],
+    by_token: bool,
+    epochs: int,
+) -> Reference:
+    """Read what the files hold of `views` of so many pairs in so many epochs.
 
     Raises:
-        InputError: a file is missing, damaged, or was made from something else than `facts` say.
+        InputError: a file is missing, damaged, or was made from something else than `facts` say,
+            or no file holds what is needed.
     """
-    table, found = _read(answers)
-    _refuse_others(answers, found, facts)
-    columns = {view: dict(zip(table["id"], table[view], strict=True)) for view in ANSWERS}
-    if kind is None:
-        return ReferenceLogProbabilities(columns)
-    if degraded is None:
-        raise InputError(
-            f"the objective looks at a degraded image ({kind}): its reference is needed too"
-        )
-    table, found = _read(degraded)
-    degradation = Degradation(**found.pop("degradation", {"kind": "none", "seed": 0, "epochs": 0}))
-    _refuse_others(degraded, {**found, "kind": degradation.kind}, {**facts, "kind": kind})
-    if degradation.epochs < epochs:
-        raise InputError(
-            f"{degraded}: has {degradation.epochs} epochs, {epochs} are trained; "
-            "compute the reference again"
-        )
-    turns = zip(table["id"], table["epoch"], strict=True)
-    logps = dict(zip(turns, table[DEGRADED], strict=True))
-    return ReferenceLogProbabilities(columns, degradation, logps)
+    tables, seeds = {}, {}
+    held = {file: read_facts(file) for file in files}
+    for image in dict.fromkeys(view.image for view in views):
+        found = [(file, one) for file, one in held.items() if one[1].image == image]
+        if not found:
+            raise InputError(
+                f"{', '.join(map(str, files)) or 'no files'}: nothing about the image {image}, "
+                "which the objective looks at; compute its reference too"
+            )
+        file, (made_from, stored) = found[0]
+        _refuse_others(file, made_from, facts)
+        answers = [view.answer for view in views if view.image == image]
+        _refuse_less(file, stored, answers, by_token, epochs)
+        kinds = ("sum", "tokens", *(("by_token",) if by_token else ()))
+        names = [f"{kind}/{answer}" for answer in answers for kind in kinds]
+        tables[image] = _read(file, names)
+        if tables[image].num_rows != pairs * stored.epochs:
+            raise InputError(
+                f"{file}: has {tables[image].num_rows} rows where {pairs} pairs in "
+                f"{stored.epochs} epochs are expected; remove it and compute the reference again"
+            )
+        if stored.seed is not None:
+            seeds[image] = stored.seed
+    return Reference(pairs, tables, seeds)
 
 
-def _refuse_others(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _refuse_others(file: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     differing = differences(found, wanted)
     if differing:
         raise InputError(
-            f"{path}: was made from something else ({'; '.join(differing)}); "
-            "remove the file and compute the reference again"
+            f"{file}: was made from something else ({'; '.join(differing)}); "
+            "remove it and compute the reference again"
         )
 
 
-def _in_batches(
-    vlm: VisionLanguageModel,
-    example: Callable[[int], Example],
-    sizes: Sequence[int],
-    views: Sequence[View],
-    batch_size: int,
-    what: str,
-) -> dict[View, list[float]]:
-    """Return log-probabilities by view, one for each of `sizes`, the largest computed first."""
-    order = sorted(range(len(sizes)), key=lambda number: -sizes[number])
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    logps = {view: [0.0] * len(sizes) for view in views}
-    with torch.inference_mode():
-        for numbers in track(batches, what, total=len(batches)):
-            table = log_probabilities(vlm, [example(number) for number in numbers], views)
-            for view in views:
-                for number, logp in zip(numbers, table[view].sum.tolist(), strict=True):
-                    logps[view][number] = logp
-    return logps
+def _refuse_less(
+    file: Path, stored: Stored, answers: Sequence[str], by_token: bool, epochs: int
+) -> None:
+    lacking = ""
+    if missing := sorted(set(answers) - set(stored.answers)):
+        lacking = f"lacks the answer {', '.join(missing)}"
+    elif by_token and not stored.by_token:
+        lacking = "lacks the log-probabilities of each token"
+    elif stored.seed is not None and stored.epochs < epochs:
+        lacking = f"has {stored.epochs} epochs where {epochs} are trained"
+    if lacking:
+        raise InputError(f"{file}: {lacking}; remove it and compute the reference again")
 
 
-def _write(path: Path, columns: dict[str, list[Any]], facts: dict[str, Any]) -> None:
-    table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(facts)})
+def merge(output: Path, shards: Sequence[Path]) -> None:
+    """Write what shards hold, given in the order of their numbers, as one file.
+
+    Raises:
+        InputError: a shard is missing or damaged, or they are not the shards of one whole.
+    """
+    whole = None
+    tables = []
+    for number, shard in enumerate(shards):
+        facts, stored = read_facts(shard)
+        place = {"shard": number, "shards": len(shards)}
+        found = {**facts, "stored": stored.model_dump(mode="json")}
+        whole = whole or {name: fact for name, fact in found.items() if name not in place}
+        _refuse_others(shard, found, {**whole, **place})
+        table = _read(shard, None)
+        size = len(table) // stored.epochs
+        tables.append([table.slice(epoch * size, size) for epoch in range(stored.epochs)])
+    assert whole is not None
+    # Epoch by epoch, in each all shards.
+    parts = [part for epoch in zip(*tables, strict=True) for part in epoch]
+    write_table(output, pa.concat_tables(parts), whole)
+
+
+def write_table(path: Path, table: pa.Table, facts: Mapping[str, Any]) -> None:
+    """Write a table with the facts it was made from, under the key `stored` what it holds."""
+    table = table.combine_chunks().replace_schema_metadata({METADATA_KEY: json.dumps(facts)})
     with replacing(path) as temporary:
         pq.write_table(table, temporary)
 
 
-def _read(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+def read_facts(path: Path) -> tuple[dict[str, Any], Stored]:
+    """Return what a file was made from, and what it holds.
+
+    Raises:
+        InputError: it is missing, damaged, or not a file of reference log-probabilities.
+    """
     try:
-        table = pq.read_table(path)
+        metadata = pq.read_schema(path).metadata or {}
     except FileNotFoundError:
         raise InputError(f"{path}: does not exist; compute the reference first") from None
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({error}); make it again") from error
-    metadata = (table.schema.metadata or {}).get(METADATA_KEY)
-    if metadata is None:
-        raise InputError(f"{path}: no log-probabilities of a reference; make it again")
-    return table.to_pydict(), json.loads(metadata)
+        raise _damaged(path, error) from error
+    try:
+        facts = json.loads(metadata[METADATA_KEY])
+        return facts, Stored.model_validate_json(json.dumps(facts.pop("stored")))
+    except (KeyError, ValueError):
+        raise InputError(
+            f"{path}: does not hold reference log-probabilities of this version; "
+            "remove it and compute the reference again"
+        ) from None
+
+
+def _read(path: Path, columns: list[str] | None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path}: cannot be read as Parquet ({error}); remove it and compute the reference again"
+    )

@@ -1,3 +1,5 @@
-from mmpref.models.vlm import Prompt, VisionLanguageModel
+from mmpref.models.family import Prompt
+from mmpref.models.processor import Processor
+from mmpref.models.vlm import VisionLanguageModel
 
-__all__ = ["Prompt", "VisionLanguageModel"]
+__all__ = ["Processor", "Prompt", "VisionLanguageModel"]

@@ -7,7 +7,6 @@ from typing import Any
 import peft
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from mmpref.errors import InputError
 from mmpref.files import replacing
@@ -23,26 +22,20 @@ def with_adapter(vlm: VisionLanguageModel, training: Training, seed: int) -> pef
     as a whole and belongs to the adapter. The start depends on `seed` alone.
 
     Raises:
-        InputError: the projector shall be trained and there is none of its own.
+        InputError: projector training was requested, but the model has no separate projector.
     """
-    projectors = _projectors(vlm) if training.projector_learning_rate else []
+    projectors = vlm.family.projectors(vlm.model) if training.projector_learning_rate else []
     if training.projector_learning_rate and not projectors:
         raise InputError(
-            f"{vlm.name}: has no projector apart from its vision tower; "
-            "leave out training.projector_learning_rate"
+            f"{vlm.name}: projector training was requested, but the model has no separate "
+            "projector; leave out training.projector_learning_rate"
         )
     _switch_dropout_off(vlm.model)
-    inside = {id(module) for module in vlm.language_model.modules()}
-    linear = [
-        name
-        for name, module in vlm.model.named_modules()
-        if id(module) in inside and isinstance(module, nn.Linear)
-    ]
     config = peft.LoraConfig(
         r=training.lora_rank,
         lora_alpha=training.lora_alpha,
         lora_dropout=training.lora_dropout,
-        target_modules=linear,
+        target_modules=vlm.family.lora_targets(vlm.model),
         modules_to_save=projectors or None,
     )
     with torch.random.fork_rng(devices=[]):
@@ -94,22 +87,12 @@ def load_policy(
     try:
         adapted = peft.PeftModel.from_pretrained(vlm.model, str(adapter))
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"{adapter}: is no adapter of {model}: {error}") from error
+        raise InputError(f"{adapter}: does not fit the model {model}: {error}") from error
     if dtype == torch.float32:
         vlm.model = adapted.merge_and_unload()
     vlm.model.to(device=vlm.device, dtype=dtype)
     vlm.model.eval()
     return vlm
-
-
-def _projectors(vlm: VisionLanguageModel) -> list[str]:
-    """Return the names of the modules between vision tower and language model."""
-    body = vlm.model.base_model
-    return [
-        name
-        for name, module in body.named_children()
-        if not isinstance(module, PreTrainedModel) and any(True for _ in module.parameters())
-    ]
 
 
 def _switch_dropout_off(model: nn.Module) -> None:

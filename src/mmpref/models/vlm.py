@@ -1,38 +1,17 @@
-"""A multimodal language model as the rest of the project sees it.
-
-Families of the LLaVA pattern (vision tower, projector, image features put in the place of image
-tokens, one-dimensional positions) need no code of their own: the processor says how many image
-tokens an image takes, and `get_image_features` returns as many vectors.
-"""
+"""A multimodal language model as the rest of the project sees it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText
 
 from mmpref.errors import InputError
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A question about images, up to where the answer begins.
-
-    `input_ids` [P] holds one id per token and image token, `is_image` [P] marks the image tokens,
-    `pixels` holds the processor's tensors (empty without images).
-    """
-
-    input_ids: Tensor
-    is_image: Tensor
-    pixels: dict[str, Tensor] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
+from mmpref.models.family import Family, Prompt
+from mmpref.models.processor import Processor
 
 
 @dataclass(eq=False)
@@ -40,7 +19,7 @@ class VisionLanguageModel:
     """A model with its processor, and the few operations everything else is made of."""
 
     model: Any
-    processor: Any
+    processor: Processor
     name: str = "model"
 
     @classmethod
@@ -54,13 +33,11 @@ class VisionLanguageModel:
         Raises:
             InputError: the folder is missing or is not a model of a supported kind.
         """
-        if not (Path(folder) / "config.json").is_file():
-            raise InputError(f"{folder}: no model here (config.json is missing)")
+        processor = Processor.load(folder)
         try:
             model = AutoModelForImageTextToText.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, local_files_only=True
             )
-            processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError) as error:
             raise InputError(f"{folder}: cannot be loaded as a model: {error}") from error
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -68,9 +45,9 @@ class VisionLanguageModel:
         return cls(model.eval(), processor, str(folder))
 
     @property
-    def tokenizer(self) -> Any:
-        """The tokenizer of the processor."""
-        return self.processor.tokenizer
+    def family(self) -> Family:
+        """What is particular to this kind of model."""
+        return self.processor.family
 
     @property
     def device(self) -> torch.device:
@@ -87,83 +64,14 @@ class VisionLanguageModel:
         """The output head, from hidden states to logits."""
         return self.model.get_output_embeddings()
 
-    @property
-    def image_token_id(self) -> int:
-        """The id that stands where image features go."""
-        return self.model.config.image_token_id
-
-    @property
-    def eos_token_id(self) -> int:
-        """The id that ends an answer."""
-        return self.tokenizer.eos_token_id
-
-    @cached_property
-    def unsampled_token_ids(self) -> Tensor:
-        """Ids that an answer must never contain: special tokens and ids without a token.
-
-        An image token sampled into an answer would ask for image features that do not exist.
-        """
-        special = {
-            token_id
-            for token_id, token in self.tokenizer.added_tokens_decoder.items()
-            if token.special
-        }
-        special |= {self.image_token_id, *self.tokenizer.all_special_ids}
-        special |= set(range(len(self.tokenizer), self.model.config.get_text_config().vocab_size))
-        return torch.tensor(sorted(special - {self.eos_token_id}), device=self.device)
-
-    def encode_prompt(self, question: str, images: Sequence[Image.Image] = ()) -> Prompt:
-        """Encode a question about `images` in the model's chat template.
-
-        Raises:
-            InputError: the question contains the model's image placeholder.
-        """
-        self._refuse_placeholder(question, "prompt")
-        content: list[dict[str, str]] = [{"type": "image"} for _ in images]
-        content.append({"type": "text", "text": question})
-        text = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
-        bos = self.tokenizer.bos_token
-        encoded = self.processor(
-            text=text,
-            images=list(images) or None,
-            return_tensors="pt",
-            # Some templates write the token that begins a text, others leave it to the tokenizer.
-            add_special_tokens=not (bos and text.startswith(bos)),
-        )
-        input_ids = encoded.pop("input_ids")[0]
-        pixels = {
-            name: value for name, value in encoded.items() if "pixel" in name or "image" in name
-        }
-        return Prompt(input_ids, input_ids == self.image_token_id, pixels)
-
-    def encode_answer(self, answer: str) -> Tensor:
-        """Return the ids [R] of an answer, the end-of-sequence token included.
-
-        Raises:
-            InputError: the answer contains the model's image placeholder.
-        """
-        self._refuse_placeholder(answer, "answer")
-        token_ids = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
-        return torch.tensor([*token_ids, self.eos_token_id])
-
-    def decode(self, token_ids: Tensor | Sequence[int]) -> str:
-        """Return the text of an answer's ids; special tokens are left out."""
-        return self.tokenizer.decode(
-            token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-
     def image_features(self, prompts: Sequence[Prompt]) -> list[Tensor]:
         """Return the projected features [image tokens, H] of each prompt, all in one pass."""
-        # Not from the weights: ZeRO-3 leaves them empty until a module runs.
-        width = self.model.config.get_text_config().hidden_size
-        pixels = join_pixels(prompts, self.device, self.model.dtype)
-        if not pixels:
-            return [torch.zeros(0, width, device=self.device) for _ in prompts]
-        features = self.model.get_image_features(**pixels, return_dict=True).pooler_output
-        flat = torch.cat([feature.reshape(-1, width) for feature in features])
         lengths = [int(prompt.is_image.sum()) for prompt in prompts]
+        if not any(prompt.pixels for prompt in prompts):
+            # Not from the weights: ZeRO-3 leaves them empty until a module runs.
+            width = self.model.config.get_text_config().hidden_size
+            return [torch.zeros(0, width, device=self.device) for _ in prompts]
+        flat = self.family.image_features(self.model, prompts, self.device)
         if sum(lengths) != len(flat):
             raise RuntimeError(
                 f"{self.name}: the processor made {sum(lengths)} image tokens for "
@@ -183,41 +91,3 @@ class VisionLanguageModel:
         return embeddings.masked_scatter(
             is_image.to(self.device)[:, None], features.to(embeddings.dtype)
         )
-
-    def _refuse_placeholder(self, text: str, field_name: str) -> None:
-        placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
-        if placeholder in text:
-            raise InputError(
-                f"{field_name} {text[:60]!r} contains {placeholder}, which stands for an image; "
-                "remove it from the text: images are given in the `images` field"
-            )
-
-
-def join_pixels(
-    prompts: Sequence[Prompt], device: torch.device, dtype: torch.dtype
-) -> dict[str, Tensor]:
-    """Return the processor's tensors of all images of `prompts`, as the model takes them."""
-    with_images = [prompt.pixels for prompt in prompts if prompt.pixels]
-    if not with_images:
-        return {}
-    pixels = {
-        name: _join([tensors[name] for tensors in with_images]).to(device)
-        for name in with_images[0]
-    }
-    return {
-        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in pixels.items()
-    }
-
-
-def _join(tensors: list[Tensor]) -> Tensor:
-    """Concatenate along images; a differing number of tiles per image is padded with zeros."""
-    if tensors[0].dim() < 5:
-        return torch.cat(tensors)
-    tiles = max(tensor.shape[1] for tensor in tensors)
-    return torch.cat(
-        [
-            nn.functional.pad(tensor, (0,) * (2 * tensor.dim() - 4) + (0, tiles - tensor.shape[1]))
-            for tensor in tensors
-        ]
-    )

@@ -12,13 +12,9 @@ import pyarrow as pa
 from mmpref.errors import InputError
 from mmpref.records.images import read_image_file
 from mmpref.records.parquet import IMAGES, POSITION, Rows, write_rows
+from mmpref.study.benchmarks import kinds, module_of
 
 SETTINGS = ("random", "popular", "adversarial")
-KINDS = (
-    *("caption", "yesno", "open"),
-    *("pope", "amber", "chair", "object-halbench"),
-    *("mmhal", "llava-bench", "mm-vet", "vqa", "gqa"),
-)
 
 # `datasets.load_dataset("parquet")` reads its features from this key and so decodes the images.
 _FEATURES = {
@@ -45,15 +41,9 @@ class Item:
     """One question of a benchmark.
 
     `images` holds encoded image files (PNG, JPEG, ...), or the paths of such files, relative to
-    where the workflow runs. `truth["kind"]` says how the answer is scored:
-
-    - `caption`: lists `objects` (names of what is in the image), `likely` (names of what is not,
-      but might well be) and `vocabulary` (every object name that counts as a mention);
-    - `yesno`: `object`, `label` (`yes` or `no`) and `setting` (`random`, `popular` or
-      `adversarial`: how the absent objects were chosen);
-    - `open`: nothing is known about the image;
-    - the public benchmarks' kinds: what the module in `scorers` says, and `image`, the image's
-      file name.
+    where the workflow runs. `truth["kind"]` says how the response is scored: the folder of
+    `mmpref.benchmarks` of that name, whose module `items` says what else is in `truth`; often
+    `image`, the image's file name.
     """
 
     id: str
@@ -176,24 +166,7 @@ class _Check:
 
 def _truth_problem(truth: object) -> str | None:
     kind = truth.get("kind") if isinstance(truth, dict) else None
-    if not isinstance(truth, dict) or kind not in KINDS:
-        return f'not an object whose "kind" is one of {", ".join(KINDS)}'
-    if kind == "caption":
-        for field in ("objects", "likely", "vocabulary"):
-            names = truth.get(field)
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                return f"{field} is not a list of object names"
-        unknown = sorted({*truth["objects"], *truth["likely"]} - set(truth["vocabulary"]))
-        if unknown:
-            return f"{', '.join(unknown)} not in vocabulary; add the names there"
-        both = sorted(set(truth["objects"]) & set(truth["likely"]))
-        if both:
-            return f"{', '.join(both)} both in objects and in likely (absent); leave one"
-    if kind == "yesno":
-        if not isinstance(truth.get("object"), str):
-            return "object is not an object name"
-        if truth.get("label") not in ("yes", "no"):
-            return f"label is {truth.get('label')!r}; write yes or no"
-        if truth.get("setting") not in SETTINGS:
-            return f"setting is {truth.get('setting')!r}; write one of {', '.join(SETTINGS)}"
-    return None
+    if kind not in kinds():
+        return f'not an object whose "kind" is one of {", ".join(kinds())}'
+    check = getattr(module_of(str(kind), "items"), "problem", None)
+    return check(truth) if check else None

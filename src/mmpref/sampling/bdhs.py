@@ -120,8 +120,10 @@ def attempt(
     requests: list[list[Request]] = []
     for pair in pairs:
         try:
-            prompt = vlm.encode_prompt(pair.prompt, [open_image(data) for data in pair.images])
-            length = len(vlm.encode_answer(pair.chosen))
+            prompt = vlm.processor.encode_prompt(
+                pair.prompt, [open_image(data) for data in pair.images]
+            )
+            length = len(vlm.processor.encode_answer(pair.chosen))
         except InputError as error:
             raise InputError(f"pair {pair.id}: {error}") from error
         prompts.append(prompt)
@@ -133,7 +135,7 @@ def attempt(
             requests.append([Request([], _uniforms(seed, pair, iteration, 0, limit))])
         else:
             split_draws = generator(seed, "bdhs-split", pair.id, iteration)
-            openings.append(split(vlm.tokenizer, pair.chosen, split_draws))
+            openings.append(split(vlm.processor.tokenizer, pair.chosen, split_draws))
             requests.append(
                 [
                     Request(

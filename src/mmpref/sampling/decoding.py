@@ -126,7 +126,10 @@ class Sampler:
         self.vlm = vlm
         self.temperature = temperature
         self.top_p = top_p
-        vocabulary = vlm.tokenizer.batch_decode([[i] for i in range(len(vlm.tokenizer))])
+        vocabulary = vlm.processor.tokenizer.batch_decode(
+            [[i] for i in range(len(vlm.processor.tokenizer))]
+        )
+        self._unsampled = torch.tensor(vlm.processor.unsampled_token_ids, device=vlm.device)
         self._may_end = [not _ENDS.isdisjoint(text) for text in vocabulary]
 
     @torch.no_grad()
@@ -189,7 +192,7 @@ class Sampler:
         nearly equal probability. The nucleus holds the likeliest tokens whose probabilities add up
         to `top_p`, the token that crosses it included.
         """
-        logits = logits.float().index_fill(1, self.vlm.unsampled_token_ids, -torch.inf)
+        logits = logits.float().index_fill(1, self._unsampled, -torch.inf)
         if self.temperature == 0:
             return logits.argmax(-1)
         probabilities = (logits.double() / self.temperature).softmax(-1)
@@ -222,7 +225,7 @@ class _Run:
 
     def append(self, token_id: int, may_end: bool) -> None:
         """Take the next token and find out whether it is the last."""
-        if token_id == self.vlm.eos_token_id:
+        if token_id == self.vlm.processor.eos_token_id:
             self.end = "answer"
             return
         self.token_ids.append(token_id)
@@ -239,7 +242,9 @@ class _Run:
     def completion(self) -> Completion:
         assert self.end is not None
         if self.request.begin is None:
-            return Completion(self.vlm.decode(self.token_ids).strip(), self.end, self.token_ids)
+            return Completion(
+                self.vlm.processor.decode(self.token_ids).strip(), self.end, self.token_ids
+            )
         text, start = self._sentence()
         end = sentence_end(text, start)
         return Completion(text[start:end].rstrip(), self.end, self.token_ids)
@@ -247,9 +252,9 @@ class _Run:
     def _sentence(self) -> tuple[str, int]:
         """Return the text of the sentence so far and where its completion begins."""
         opening = self.request.context[self.request.begin :]
-        text = self.vlm.decode(opening + self.token_ids)
+        text = self.vlm.processor.decode(opening + self.token_ids)
         # Some tokenizers write a text's last token differently when more follows.
-        return text, _common(self.vlm.decode(opening), text)
+        return text, _common(self.vlm.processor.decode(opening), text)
 
 
 class _Buffer(DynamicLayer):

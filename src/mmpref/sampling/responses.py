@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmpref.files import replacing
 from mmpref.models import VisionLanguageModel
-from mmpref.models.vlm import Prompt, join_pixels
+from mmpref.models.family import Prompt, join_pixels
 from mmpref.progress import track
 from mmpref.records.images import open_image
 from mmpref.records.items import Item, load_image
@@ -27,13 +27,15 @@ def answer(
     batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
     for batch in track(batches, what, total=len(batches)):
         prompts = [
-            vlm.encode_prompt(item.prompt, [open_image(load_image(image)) for image in item.images])
+            vlm.processor.encode_prompt(
+                item.prompt, [open_image(load_image(image)) for image in item.images]
+            )
             for item in batch
         ]
         for token_ids in _generate(vlm, prompts, max_new_tokens):
-            ended = vlm.eos_token_id in token_ids
-            end = token_ids.index(vlm.eos_token_id) if ended else len(token_ids)
-            yield vlm.decode(token_ids[:end]).strip(), ended
+            ended = vlm.processor.eos_token_id in token_ids
+            end = token_ids.index(vlm.processor.eos_token_id) if ended else len(token_ids)
+            yield vlm.processor.decode(token_ids[:end]).strip(), ended
 
 
 @torch.no_grad()
@@ -42,7 +44,9 @@ def _generate(
 ) -> list[list[int]]:
     length = max(len(prompt) for prompt in prompts)
     # Answers begin in the same column, so prompts are padded on the left.
-    input_ids = torch.full((len(prompts), length), vlm.tokenizer.pad_token_id or vlm.eos_token_id)
+    input_ids = torch.full(
+        (len(prompts), length), vlm.processor.tokenizer.pad_token_id or vlm.processor.eos_token_id
+    )
     attention_mask = torch.zeros_like(input_ids)
     for i, prompt in enumerate(prompts):
         input_ids[i, length - len(prompt) :] = prompt.input_ids
@@ -53,9 +57,9 @@ def _generate(
         **join_pixels(prompts, vlm.device, vlm.model.dtype),
         do_sample=False,
         max_new_tokens=max_new_tokens,
-        suppress_tokens=vlm.unsampled_token_ids.tolist(),
-        eos_token_id=vlm.eos_token_id,
-        pad_token_id=vlm.eos_token_id,
+        suppress_tokens=vlm.processor.unsampled_token_ids,
+        eos_token_id=vlm.processor.eos_token_id,
+        pad_token_id=vlm.processor.eos_token_id,
     )
     return generated[:, length:].tolist()
 

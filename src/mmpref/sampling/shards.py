@@ -21,8 +21,8 @@ def model_fingerprint(vlm: VisionLanguageModel) -> str:
         some = flat[:: max(1, len(flat) // _VALUES_PER_TENSOR)].to(torch.float64).cpu()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(some.numpy().tobytes())
-    vocabulary = sorted(vlm.tokenizer.get_vocab().items())
-    template = getattr(vlm.processor, "chat_template", None)
+    vocabulary = sorted(vlm.processor.tokenizer.get_vocab().items())
+    template = getattr(vlm.processor.hf, "chat_template", None)
     return fingerprint(
         {"weights": digest.hexdigest(), "vocabulary": vocabulary, "template": template}
     )

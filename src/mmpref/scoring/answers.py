@@ -2,35 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError
 from mmpref.records.items import Item
-
-
-@dataclass(frozen=True)
-class AnswerFormat:
-    """How an official scorer takes answers; our own lines `{"id", "response"}` always work too.
-
-    `layout` is `lines` (an object per line), `array` or `mapping` (of ids to answers); `id` and
-    `text` are the fields that may hold an answer's item and its text, the first one present counts;
-    `normal_id` maps an id as people write it to the item's. Where a format has no ids of its own,
-    `find` maps the items to a function that returns the id of the one a row is about, or None; or,
-    with `questions`, rows hold the questions instead, all of them in the benchmark's order.
-    """
-
-    layout: tuple[str, ...] = ("lines",)
-    id: tuple[str, ...] = ()
-    text: tuple[str, ...] = ()
-    normal_id: Callable[[str], str] = str
-    find: Callable[[Sequence[Item]], Callable[[dict[str, Any]], str | None]] | None = None
-    questions: bool = False
-
-
-OURS = AnswerFormat()
+from mmpref.scoring.formats import OURS, AnswerFormat
 
 _NOT_SPACE = re.compile(r"\S")
 
@@ -169,7 +147,7 @@ def _values(path: str | Path, text: str) -> list[tuple[int, Any]]:
             value, place = decoder.raw_decode(text, begin.start())
         except json.JSONDecodeError as error:
             raise InputError(
-                f"{path}: line {error.lineno}: no JSON ({error.msg}); write one object per line"
+                f"{path}: line {error.lineno}: not JSON ({error.msg}); write one object per line"
             ) from None
         values.append((line, value))
         line += text.count("\n", begin.start(), place)

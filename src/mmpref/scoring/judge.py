@@ -173,7 +173,7 @@ def settings_from_environment(
         )
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"{url_variable} is no URL; write it like http://localhost:8000/v1")
+        raise InputError(f"{url_variable} is not a URL; write it like http://localhost:8000/v1")
     if "@" in parts.netloc:
         raise InputError(f"{url_variable} holds a user or a password; leave only the host")
     key = None
@@ -301,7 +301,7 @@ def write_replies(path: str | Path, replies: Iterable[Reply]) -> None:
 def read_replies(path: str | Path) -> dict[str, list[Reply]]:
     """Return the replies in a file by item, ordered by run, then attempt.
 
-    Raises InputError when the file cannot be read or a line is no reply.
+    Raises InputError when the file cannot be read or a line is not a reply.
     """
     try:
         lines = Path(path).read_bytes().split(b"\n")
@@ -315,7 +315,7 @@ def read_replies(path: str | Path) -> dict[str, list[Reply]]:
             reply = _REPLY.validate_json(line, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "no JSON"
+            place = ".".join(map(str, first["loc"])) or "not JSON"
             raise InputError(
                 f"{path}: line {number}: {place}: {first['msg']}; judge again, what is in the "
                 "store is not asked anew"
@@ -436,7 +436,7 @@ async def _ask(
 
 
 def _client(settings: JudgeSettings) -> "AsyncOpenAI":
-    """Return a client that takes what is no chat completion for a failure of the connection.
+    """Return a client that takes what is not a chat completion for a failure of the connection.
 
     So the SDK's retries (with back-off, or after as long as `Retry-After` says) are for it too.
     """
@@ -460,11 +460,11 @@ def _client(settings: JudgeSettings) -> "AsyncOpenAI":
 
 
 def _problem(body: bytes) -> str | None:
-    """Say why the body of a reply is no chat completion."""
+    """Say why the body of a reply is not a chat completion."""
     try:
         reply = json.loads(body)
     except ValueError:
-        return f"the reply is no JSON: {body.decode(errors='replace')}"
+        return f"the reply is not JSON: {body.decode(errors='replace')}"
     choices = reply.get("choices") if isinstance(reply, dict) else None
     first = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(first, dict) or not isinstance(first.get("message"), dict):

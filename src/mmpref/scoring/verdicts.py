@@ -13,24 +13,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmpref.benchmarks.amber import score as amber
-from mmpref.benchmarks.caption import score as captions
-from mmpref.benchmarks.chair import score as chair
-from mmpref.benchmarks.gqa import score as gqa
-from mmpref.benchmarks.llava_bench import score as llava_bench
-from mmpref.benchmarks.mm_vet import score as mm_vet
-from mmpref.benchmarks.mmhal import score as mmhal
-from mmpref.benchmarks.object_halbench import score as object_halbench
-from mmpref.benchmarks.open import score as open_ended
-from mmpref.benchmarks.pope import score as pope
-from mmpref.benchmarks.vqa import score as vqa
-from mmpref.benchmarks.yesno import score as yesno
 from mmpref.errors import InputError
 from mmpref.files import replacing
 from mmpref.records.items import Item, load_image
 from mmpref.scoring.judge import Call
 from mmpref.scoring.resources import Resources
 from mmpref.scoring.statistics import Metric, bootstrap, estimate, ratio
+from mmpref.study.benchmarks import kinds, module_of
 
 READINGS = {
     "official": "what the benchmark's own scorer prints, its quirks included",
@@ -40,7 +29,7 @@ READINGS = {
 
 
 class Scorer(Protocol):
-    """What a module in `scorers` offers."""
+    """What the module `score` in a folder of `mmpref.benchmarks` offers."""
 
     def verdict(self, item: Item, response: str, resources: Resources) -> dict[str, Any]:
         """Return the columns of one item; numbers are sums' parts, everything else is shown."""
@@ -49,25 +38,8 @@ class Scorer(Protocol):
         """Return the metrics that can be computed from a verdict table with `columns`."""
 
 
-# By the `kind` of an item's truth.
-SCORERS: dict[str, Scorer] = {
-    "caption": captions,
-    "yesno": yesno,
-    "open": open_ended,
-    "pope": pope,
-    "amber": amber,
-    "chair": chair,
-    "object-halbench": object_halbench,
-    "mmhal": mmhal,
-    "llava-bench": llava_bench,
-    "mm-vet": mm_vet,
-    "vqa": vqa,
-    "gqa": gqa,
-}
-
-
 class JudgedScorer(Scorer, Protocol):
-    """What a module in `scorers` offers whose benchmark a judge model scores."""
+    """What it offers besides where a judge model can score the benchmark."""
 
     def calls(self, item: Item, response: str, resources: Resources) -> list[Call]:
         """Return the questions to the judge about one answer."""
@@ -79,12 +51,17 @@ class JudgedScorer(Scorer, Protocol):
         """Return the score in a reply under the strict reading, None if there is none."""
 
 
-JUDGED: dict[str, JudgedScorer] = {
-    "object-halbench": object_halbench,
-    "mmhal": mmhal,
-    "llava-bench": llava_bench,
-    "mm-vet": mm_vet,
-}
+def scorer_of(kind: str) -> Any:
+    """Return the scorer of items of a kind: the module `score` in its folder.
+
+    It is a Scorer, and a JudgedScorer where a judge model can score the kind.
+
+    Raises InputError when there is no such kind.
+    """
+    if kind not in kinds():
+        raise InputError(f"kind {kind!r} of benchmark items: has no scorer; use one of {kinds()}")
+    return module_of(kind, "score")
+
 
 # What all public benchmarks have: a metric and the column it needs.
 _SHARED = {
@@ -139,7 +116,7 @@ class Scores:
         """The metrics of this table, by name; those of a reading are called READING/NAME."""
         columns = set(self.table.columns)
         shared = {name: metric for name, (column, metric) in _SHARED.items() if column in columns}
-        return SCORERS[self.kind].metrics(columns) | shared
+        return scorer_of(self.kind).metrics(columns) | shared
 
 
 def score(
@@ -158,7 +135,7 @@ def score(
     """
     kind = _kind(items)
     given = _by_id(items, responses, source)
-    scorer, resources = SCORERS[kind], resources or Resources()
+    scorer, resources = scorer_of(kind), resources or Resources()
     rows = [
         {
             "id": item.id,
@@ -191,10 +168,10 @@ def judge_calls(
     Raises InputError as `score` does, and when the items are of no kind that a judge scores.
     """
     kind = _kind(items)
-    if kind not in JUDGED:
+    scorer = scorer_of(kind)
+    if not hasattr(scorer, "calls"):
         raise InputError(f"a {kind} benchmark is scored without a judge; leave the judge out")
     given = _by_id(items, responses, source)
-    scorer = JUDGED[kind]
     calls = [
         call for item in items for call in scorer.calls(item, given[item.id]["response"], resources)
     ]
@@ -267,15 +244,17 @@ def _or_null(number: float) -> float | None:
 
 
 def read_scores(verdicts: str | Path) -> Scores:
-    """Return what `write_scores` wrote. Raises InputError when it is no table of verdicts."""
+    """Return what `write_scores` wrote. Raises InputError when it is not a table of verdicts."""
     try:
         table = pd.DataFrame(pq.ParquetFile(verdicts).read().to_pylist())
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{verdicts}: cannot be read ({error}); score the run again") from None
     if table.empty or not {"id", "image", "kind", "response", "flawed"} <= set(table.columns):
-        raise InputError(f"{verdicts}: no table of verdicts; score the run again")
-    if table["kind"].iloc[0] not in SCORERS:
-        raise InputError(f"{verdicts}: kind {table['kind'].iloc[0]!r} has no scorer")
+        raise InputError(f"{verdicts}: is not a table of verdicts; score the run again")
+    if table["kind"].iloc[0] not in kinds():
+        raise InputError(
+            f"{verdicts}: kind {table['kind'].iloc[0]!r} has no scorer; score the run again"
+        )
     return Scores(table)
 
 

@@ -1,70 +1,62 @@
-"""What runs are scored on, and the judges."""
+"""What runs are scored on, and the judges.
 
-from typing import Annotated, Literal
+The folders of `mmpref.benchmarks` are the kinds of benchmark, its files the sources a study can
+name; neither is listed anywhere.
+"""
 
-from pydantic import Field, model_validator
+import importlib
+import importlib.util
+import pkgutil
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, ClassVar
 
-from mmpref.study.parts import Count, Name, Part, Positive
+from pydantic import Field
 
-BenchmarkName = Literal[
-    "amber",
-    "amber-generative",
-    "amber-discriminative",
-    "amber-existence",
-    "amber-attribute",
-    "amber-relation",
-    "chair",
-    "gqa",
-    "llava-bench-coco",
-    "llava-bench-in-the-wild",
-    "mm-vet",
-    "mmhal",
-    "mmhal-v",
-    "object-halbench",
-    "pope-coco",
-    "pope-coco-random",
-    "pope-coco-popular",
-    "pope-coco-adversarial",
-    "pope-coco-random-2910",
-    "pope-aokvqa",
-    "pope-aokvqa-random",
-    "pope-aokvqa-popular",
-    "pope-aokvqa-adversarial",
-    "pope-gqa",
-    "pope-gqa-random",
-    "pope-gqa-popular",
-    "pope-gqa-adversarial",
-    "textvqa",
-    "vqav2",
-]
-# Judged by a model always; Object HalBench has rules to do without.
-JUDGED = ("llava-bench-coco", "llava-bench-in-the-wild", "mm-vet", "mmhal", "mmhal-v")
+from mmpref.study.parts import Count, Part, Positive
+
+if TYPE_CHECKING:
+    from mmpref.records.items import Item
+
+PACKAGE = "mmpref.benchmarks"
 
 
-class ToyCaptions(Part):
-    """Captions of new toy scenes: CHAIR, Cover, hallucination rate, length."""
+class BenchmarkSource(Part):
+    """A source of benchmark items with its settings; `source` is what a study calls it.
 
-    source: Literal["toyworld-captions"]
-    split: Literal["validation", "test"] = "test"
-    items: Count = 300
-    max_new_tokens: Count = 80
+    Adding one is a file in `mmpref/benchmarks`: a class with a `source` of its own.
+    """
 
+    max_new_tokens: Count = Field(512, description="limit of a response, in tokens")
 
-class ToyYesno(Part):
-    """POPE-style questions about new toy scenes: random, popular, adversarial."""
+    later: ClassVar[frozenset[str]] = frozenset({"max_new_tokens"})
+    """The fields that change no item: other rules have them among their parameters."""
 
-    source: Literal["toyworld-yesno"]
-    split: Literal["validation", "test"] = "test"
-    items: Count = Field(100, description="questions per setting")
-    max_new_tokens: Count = 16
+    @property
+    def seeded(self) -> bool:
+        """Whether the items depend on the study's seed."""
+        return True
 
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The kind of its items, a folder of `mmpref.benchmarks` with - for _."""
 
-class DatasetPrompts(Part):
-    """The prompts of a dataset, answered and shown, without a ground truth."""
+    @property
+    def references(self) -> Mapping[str, tuple[str, str]]:
+        """What it names elsewhere in the study: by field the table (`datasets`) and the name."""
+        return {}
 
-    source: Literal["dataset"]
-    dataset: Name = Field(description="a name under `datasets`")
-    max_new_tokens: Count = 80
+    @abstractmethod
+    def make_items(self, seed: int, files: Mapping[str, Path]) -> "Iterable[Item]":
+        """Return its items; `seed` is the study's, `files` holds what the workflow made for it.
+
+        Raises:
+            InputError: a file is missing or cannot be read.
+        """
 
 
 class Judge(Part):
@@ -88,41 +80,16 @@ class Judge(Part):
     output_price: float | None = Field(None, ge=0, description="of a million completion tokens")
 
 
-class PublicBenchmark(Part):
-    """A benchmark of the papers: downloaded, or in a folder of one's own."""
-
-    source: Literal["public"]
-    benchmark: BenchmarkName
-    data: str | None = Field(None, description="folder with its files; default: download them")
-    images: str | None = Field(None, description="folder with its images; default: download them")
-    items: Count | None = Field(
-        None, description="`chair` only: that many COCO val2014 images, drawn with the study's seed"
-    )
-    prompt: str = Field(
-        "{question}", description="what the model is asked, around the benchmark's question"
-    )
-    similarity: Literal["exact", "embeddings", "spacy"] = Field(
-        "exact", description="AMBER only: when a noun counts as another one (above 0.8)"
-    )
-    judge: Name | None = Field(None, description="a name under `judges`")
-    judge_runs: Count = Field(1, description="how often each answer is judged (MM-Vet: 5)")
-    max_new_tokens: Count = 512
-
-    @model_validator(mode="after")
-    def _whole(self) -> "PublicBenchmark":
-        if self.benchmark in JUDGED and not self.judge:
-            raise ValueError(
-                f"{self.benchmark} is scored by a judge model; give `judge`, a name under `judges`"
-            )
-        if self.judge and self.benchmark not in (*JUDGED, "object-halbench"):
-            raise ValueError(f"{self.benchmark} is scored without a judge; leave `judge` out")
-        if (self.items is None) == (self.benchmark == "chair"):
-            raise ValueError("`items` is given for `chair` (500 in most papers), and only there")
-        if "{question}" not in self.prompt:
-            raise ValueError("`prompt` lacks {question}, the place of the benchmark's question")
-        return self
+@cache
+def kinds() -> tuple[str, ...]:
+    """Return the kinds of benchmark, by name."""
+    folder = importlib.import_module(PACKAGE)
+    found = (one.name for one in pkgutil.iter_modules(folder.__path__) if one.ispkg)
+    return tuple(sorted(name.replace("_", "-") for name in found))
 
 
-Benchmark = Annotated[
-    ToyCaptions | ToyYesno | DatasetPrompts | PublicBenchmark, Field(discriminator="source")
-]
+@cache
+def module_of(kind: str, name: str) -> ModuleType | None:
+    """Return the module of a kind of benchmark that is called `name`, None if it has none."""
+    module = f"{PACKAGE}.{kind.replace('-', '_')}.{name}"
+    return importlib.import_module(module) if importlib.util.find_spec(module) else None

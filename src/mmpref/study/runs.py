@@ -1,11 +1,17 @@
 """Runs: a model, trained on preferences or as it is."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from mmpref.study.parts import Count, Name, Part, Positive, Share
+from mmpref.study.parts import Count, DegradedImage, Name, Part, Positive, Share
 from mmpref.study.registry import OneOf
+
+ORIGINAL = "original"
+IMAGES = (ORIGINAL, *get_args(DegradedImage))
+ANSWER = re.compile(r"chosen|rejected(_([2-9]|[1-9]\d+))?")
+"""Names of answers that a pair may have."""
 
 
 class Training(Part):
@@ -59,12 +65,37 @@ class Run(Part):
         default_factory=lambda: [0], min_length=1, description="one training each"
     )
 
+    @property
+    def views(self) -> tuple[Any, ...]:
+        """The views (`mmpref.logprobs.views`) that the objective needs; none without one."""
+        return tuple(getattr(self.objective, "views", ()))
+
+    @property
+    def by_token(self) -> bool:
+        """Whether the objective needs each token's log-probability."""
+        return bool(getattr(self.objective, "by_token", False))
+
+    @model_validator(mode="after")
+    def _views(self) -> "Run":
+        for view in self.views:
+            if not ANSWER.fullmatch(view.answer):
+                raise ValueError(
+                    f"the objective asks for the answer {view.answer!r}, which pairs do not have; "
+                    "valid are: chosen, rejected, rejected_2, rejected_3, ..."
+                )
+            if view.image not in IMAGES:
+                raise ValueError(
+                    f"the objective asks for the image {view.image!r}, which no stage makes; "
+                    f"valid are: {', '.join(IMAGES)}"
+                )
+        return self
+
     @model_validator(mode="after")
     def _whole(self) -> "Run":
         if (self.objective is None) != (self.preferences is None):
             raise ValueError("give both `objective` and `preferences`, or neither")
         if self.objective is None and len(self.seeds) > 1:
-            raise ValueError("without an objective there is nothing to seed; give one seed")
+            raise ValueError("without an objective nothing is drawn; give one seed")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"duplicate seed in {self.seeds}; give each seed once")
         per_pass = self.training.micro_batch_size * self.training.processes * self.training.nodes

@@ -14,11 +14,12 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from mmpref.errors import InputError
-from mmpref.study.benchmarks import Benchmark, DatasetPrompts, Judge, PublicBenchmark
+from mmpref.study.benchmarks import PACKAGE, BenchmarkSource, Judge
 from mmpref.study.explanation import explanation
 from mmpref.study.models import Model
 from mmpref.study.parts import Name, Part
 from mmpref.study.preferences import Preferences
+from mmpref.study.reference import Reference
 from mmpref.study.registry import OneOf
 from mmpref.study.report import Report, Table
 from mmpref.study.runs import Run, Training
@@ -36,9 +37,12 @@ class Study(Part):
     )
     preferences: dict[Name, Preferences] = Field(default_factory=dict)
     training: Training = Field(default_factory=Training, description="default of all runs")
+    reference: Reference = Field(default_factory=Reference)
     runs: dict[Name, Run] = Field(min_length=1)
     judges: dict[Name, Judge] = Field(default_factory=dict)
-    benchmarks: dict[Name, Benchmark] = Field(default_factory=dict)
+    benchmarks: dict[Name, Annotated[BenchmarkSource, OneOf(PACKAGE, "source")]] = Field(
+        default_factory=dict
+    )
     table: Table = Field(default_factory=Table)
     report: Report = Field(default_factory=Report)
 
@@ -89,10 +93,9 @@ class Study(Part):
                 where = f"runs.{name}.preferences"
                 yield where, run.preferences, "preferences entry", self.preferences
         for name, benchmark in self.benchmarks.items():
-            if isinstance(benchmark, DatasetPrompts):
-                yield f"benchmarks.{name}.dataset", benchmark.dataset, "dataset", self.datasets
-            if isinstance(benchmark, PublicBenchmark) and benchmark.judge:
-                yield f"benchmarks.{name}.judge", benchmark.judge, "judge", self.judges
+            for field, (table, named) in benchmark.references.items():
+                where = f"benchmarks.{name}.{field}"
+                yield where, named, table.removesuffix("s"), getattr(self, table)
         if "base" in self.table.model_fields_set:
             yield "table.base", self.table.base, "run", self.runs
         for name in self.table.metrics:

@@ -6,26 +6,11 @@ from dataclasses import dataclass
 from torch.utils.data import Dataset
 
 from mmpref.errors import InputError
-from mmpref.logprobs.degradation import degraded_images
-from mmpref.logprobs.encoding import encode
+from mmpref.logprobs.examples import Examples, Turn
 from mmpref.logprobs.forward import Example
-from mmpref.logprobs.reference import ReferenceLogProbabilities
+from mmpref.logprobs.reference import Known, Reference
 from mmpref.logprobs.views import View
-from mmpref.models import Prompt, VisionLanguageModel
 from mmpref.randomness import generator
-from mmpref.records.images import open_image
-from mmpref.records.rows import Pair
-
-CACHE_BYTES = 10**9
-"""Encoded originals kept in memory, per process."""
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A pair's turn: its place in the file, and the epoch, which decides its degraded image."""
-
-    index: int
-    epoch: int
 
 
 class Order:
@@ -33,35 +18,37 @@ class Order:
 
     An epoch's order depends on the run's seed and the epoch alone. A batch may reach into the next
     epoch, so every batch is full; what is left after the last epoch, less than a batch, is dropped.
+    `lengths` are those of the pairs' answers.
     """
 
-    def __init__(self, pairs: Sequence[Pair], epochs: int, batch_size: int, seed: int) -> None:
-        if len(pairs) * epochs < batch_size:
+    def __init__(self, lengths: Sequence[int], epochs: int, batch_size: int, seed: int) -> None:
+        pairs = len(lengths)
+        if pairs * epochs < batch_size:
             raise InputError(
-                f"{len(pairs)} pairs in {epochs} epochs do not fill a batch of {batch_size}: "
+                f"{pairs} pairs in {epochs} epochs do not fill a batch of {batch_size}: "
                 "lower training.batch_size or raise training.epochs"
             )
-        self.slots = [
-            Slot(int(index), epoch)
+        self.turns = [
+            Turn(int(number), epoch)
             for epoch in range(epochs)
-            for index in generator(seed, "data-order", epoch).permutation(len(pairs))
+            for number in generator(seed, "data-order", epoch).permutation(pairs)
         ]
-        self.lengths = [len(pair.chosen) + len(pair.rejected) for pair in pairs]
+        self.lengths = lengths
         self.batch_size = batch_size
 
     @property
     def steps(self) -> int:
         """How many optimiser steps there are."""
-        return len(self.slots) // self.batch_size
+        return len(self.turns) // self.batch_size
 
-    def batch(self, step: int) -> list[Slot]:
+    def batch(self, step: int) -> list[Turn]:
         """Return the pairs of a step (from 0), short answers first, for less padding."""
-        slots = self.slots[step * self.batch_size : (step + 1) * self.batch_size]
-        return sorted(slots, key=lambda slot: self.lengths[slot.index])
+        turns = self.turns[step * self.batch_size : (step + 1) * self.batch_size]
+        return sorted(turns, key=lambda turn: self.lengths[turn.number])
 
     def micro_batches(
         self, micro_batch_size: int, rank: int, processes: int, start: int
-    ) -> list[list[Slot]]:
+    ) -> list[list[Turn]]:
         """Return a process's passes, in order, of all steps from `start` on.
 
         The processes share each step's batch, whatever their number and the size of a pass.
@@ -77,60 +64,29 @@ class Order:
 
 @dataclass(frozen=True)
 class Scored:
-    """An encoded pair with the reference's log-probability of every view."""
+    """An encoded pair with what the reference says of every view."""
 
     example: Example
-    reference: dict[View, float]
+    reference: dict[View, Known]
 
 
 class PairDataset(Dataset[Scored]):
-    """Encodes a pair when its turn comes; what is the same in every epoch is kept if it fits."""
+    """Encodes a pair when its turn comes, and looks up what the reference says of it."""
 
-    def __init__(
-        self,
-        vlm: VisionLanguageModel,
-        pairs: Sequence[Pair],
-        reference: ReferenceLogProbabilities,
-        views: Sequence[View],
-    ) -> None:
-        self.vlm = vlm
-        self.pairs = pairs
+    def __init__(self, examples: Examples, reference: Reference, views: Sequence[View]) -> None:
+        self.examples = examples
         self.reference = reference
         self.views = views
-        self.cache: dict[int, Example] = {}
-        self.cached_bytes = 0
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, slot: Slot) -> Scored:
-        pair = self.pairs[slot.index]
-        example = self._original(slot.index)
-        how = self.reference.degradation
-        if how:
-            images = degraded_images(how.kind, pair, self.pairs, how.seed, slot.epoch)
-            prompts = {**example.prompts, **encode(self.vlm, pair, {how.kind: images}).prompts}
-            example = Example(pair.id, prompts, example.answers)
-        reference = {view: self.reference.of(pair.id, view, slot.epoch) for view in self.views}
-        return Scored(example, reference)
-
-    def _original(self, index: int) -> Example:
-        if index in self.cache:
-            return self.cache[index]
-        pair = self.pairs[index]
-        example = encode(self.vlm, pair, {"original": [open_image(data) for data in pair.images]})
-        size = _bytes(example.prompts["original"])
-        if self.cached_bytes + size <= CACHE_BYTES:
-            self.cache[index] = example
-            self.cached_bytes += size
-        return example
-
-
-def _bytes(prompt: Prompt) -> int:
-    tensors = [prompt.input_ids, *prompt.pixels.values()]
-    return sum(tensor.nbytes for tensor in tensors)
-
-
-def unchanged(batch: list[Scored]) -> list[Scored]:
-    """Return the batch as it is: examples are of different lengths, the forward pads them."""
-    return batch
+    def __getitem__(self, turn: Turn) -> Scored:
+        example = self.examples[turn]
+        known = {view: self.reference.of(turn, view) for view in self.views}
+        for view, one in known.items():
+            tokens = len(example.answers[view.answer])
+            if one.tokens != tokens:
+                raise InputError(
+                    f"pair {example.id}: its answer {view.answer} has {tokens} tokens, and "
+                    f"{one.tokens} in the reference; remove the reference's files and compute "
+                    "them again"
+                )
+        return Scored(example, known)

@@ -1,6 +1,5 @@
 """The processes of a training: who am I, how many are we, and talking to each other."""
 
-import logging
 import os
 import socket
 import warnings
@@ -11,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
+from mmpref.training.deepspeed_internals import join
 from mmpref.training.launch import die_with_launcher
 
 T = TypeVar("T")
@@ -43,19 +43,15 @@ class Processes:
             os.environ.setdefault("DS_ACCELERATOR", "cpu")
             # Nothing is compiled here, and loading the compiler takes a second.
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-        # Of PyTorch about what DeepSpeed and accelerate call.
+        # Of PyTorch about what DeepSpeed calls.
         warnings.filterwarnings("ignore", category=FutureWarning)
-        import deepspeed
-        import deepspeed.ops
-
-        if device.type == "cpu":
-            # Otherwise DeepSpeed compiles a collective through shared memory at its first start,
-            # a minute for what gloo does as well.
-            deepspeed.ops.__compatible_ops__ = {}
-        deepspeed.logger.setLevel("ERROR")
-        logging.getLogger("accelerate").setLevel("ERROR")
-        deepspeed.init_distributed()
+        join(device)
         return cls(distributed.get_rank(), distributed.get_world_size(), device)
+
+    @property
+    def on_this_machine(self) -> int:
+        """How many of them share this machine, torchrun says."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
     @property
     def is_first(self) -> bool:

@@ -3,7 +3,6 @@
 The official reading is that of `inference.py` of junyangwang0410/AMBER at revision 534babf6.
 """
 
-import json
 import os
 import re
 import warnings
@@ -16,6 +15,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mmpref.benchmarks.amber.items import (
+    ATTRIBUTES,
+    CATEGORIES,
+    PARTS,
+    QUESTIONS,
+    associations_of,
+    check_words,
+)
 from mmpref.benchmarks.yesno.score import parse
 from mmpref.errors import InputError
 from mmpref.language.mentions import Mention
@@ -32,72 +39,12 @@ SPACY_MODEL = "MMPREF_SPACY_MODEL"
 _ALIKE = 0.8
 # The official counters that are divided by do not start from 0.
 _SEED = 0.001
-
-# By the type of an annotation.
-_CATEGORIES = {
-    "generative": "generative",
-    "discriminative-hallucination": "existence",
-    "discriminative-attribute-state": "state",
-    "discriminative-attribute-number": "number",
-    "discriminative-attribute-action": "action",
-    "discriminative-relation": "relation",
-    "relation": "relation",
-}
-_ATTRIBUTES = ("state", "number", "action")
-_QUESTIONS = ("existence", *_ATTRIBUTES, "relation")
-_PARTS = {
-    "all": ("generative", *_QUESTIONS),
-    "generative": ("generative",),
-    "discriminative": _QUESTIONS,
-    "existence": ("existence",),
-    "attribute": _ATTRIBUTES,
-    "relation": ("relation",),
-}
 _PRINTED_PARTS = {
     "existence": ("existence",),
-    "attribute": _ATTRIBUTES,
-    **{name: (name,) for name in _ATTRIBUTES},
+    "attribute": ATTRIBUTES,
+    **{name: (name,) for name in ATTRIBUTES},
     "relation": ("relation",),
 }
-
-_DESCRIBE = "Describe this image."
-
-
-def items(folder: Path, part: str = "all") -> list[Item]:
-    """Return the items of AMBER's data in `folder`, in the order of `annotations.json`.
-
-    `part` is `all`, `generative`, `discriminative`, `existence`, `attribute` or `relation`. Prompts
-    and images are those of `query/query_all.json`, joined by id. Without that file descriptions are
-    asked for as AMBER does, questions are empty, and image N is called `AMBER_N.jpg`.
-
-    Raises InputError when a file is missing or is not AMBER's, an id occurs twice or has no query,
-    a word has no entry in `relation.json`, or there is no item of that part.
-    """
-    if part not in _PARTS:
-        raise InputError(f"part {part!r} of AMBER: choose one of {', '.join(_PARTS)}")
-    path = folder / "annotations.json"
-    queries = _queries(folder / "query" / "query_all.json")
-    found = []
-    for id, row in _rows(path):
-        where = f"{path}: id {id}"
-        truth = _truth(where, row)
-        if _CATEGORIES[truth["type"]] not in _PARTS[part]:
-            continue
-        if truth["type"] == "generative":
-            _check_words(folder, _associations(folder / "relation.json"), truth, where)
-        prompt = _DESCRIBE if truth["type"] == "generative" else ""
-        image = f"AMBER_{id}.jpg"
-        if queries is not None:
-            if id not in queries:
-                raise InputError(
-                    f"{folder / 'query' / 'query_all.json'}: no query with id {id}; add it, or "
-                    "remove the file to do without queries"
-                )
-            prompt, image = queries[id]
-        found.append(Item(str(id), (), prompt, {"kind": "amber", "image": image, **truth}))
-    if not found:
-        raise InputError(f"{path}: no items of part {part!r}; choose another part")
-    return found
 
 
 def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
@@ -127,7 +74,7 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
     ones are not. Those of all questions together, and the AMBER score, exist only where existence,
     attributes and relation (and descriptions) do.
     """
-    present = {name for name in _PARTS["all"] if f"{name}/items" in columns}
+    present = {name for name in PARTS["all"] if f"{name}/items" in columns}
     found: dict[str, Metric] = {}
     for reading, describe, ask in (
         ("official", _OFFICIAL, _official_questions),
@@ -135,8 +82,8 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
     ):
         if "generative" in present:
             found |= {f"{reading}/{name}": metric for name, metric in describe.items()}
-        asked = [name for name in _QUESTIONS if name in present]
-        complete = {"existence", "relation"} <= present and not present.isdisjoint(_ATTRIBUTES)
+        asked = [name for name in QUESTIONS if name in present]
+        complete = {"existence", "relation"} <= present and not present.isdisjoint(ATTRIBUTES)
         if complete:
             found |= {f"{reading}/{name}": metric for name, metric in ask("", asked).items()}
         if complete and "generative" in present:
@@ -149,86 +96,6 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
                 metrics_of_part = ask(part, asked)
                 found |= {f"{reading}/{part}/{name}": m for name, m in metrics_of_part.items()}
     return found
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); copy AMBER's there") from None
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error}); copy AMBER's there again") from None
-
-
-def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Return the objects of a JSON array with their `id`, which is a number and unique."""
-    rows = _json(path)
-    if not isinstance(rows, list):
-        raise InputError(f"{path}: is no JSON array; write one object per item, as AMBER does")
-    found: dict[int, dict[str, Any]] = {}
-    for number, row in enumerate(rows, start=1):
-        id = row.get("id") if isinstance(row, dict) else None
-        if not isinstance(id, int) or isinstance(id, bool):
-            raise InputError(f"{path}: row {number}: id is {id!r}, not a whole number; write one")
-        if id in found:
-            raise InputError(f"{path}: row {number}: id: {id} is there twice; make ids unique")
-        found[id] = row
-    return list(found.items())
-
-
-def _truth(where: str, row: dict[str, Any]) -> dict[str, Any]:
-    """Return type, truth and, of a generative item, hallu of an annotation."""
-    type = row.get("type")
-    if not isinstance(type, str) or type not in _CATEGORIES:
-        raise InputError(f"{where}: type is {type!r}; write one of {', '.join(_CATEGORIES)}")
-    if type != "generative":
-        if row.get("truth") not in ("yes", "no"):
-            raise InputError(f"{where}: truth is {row.get('truth')!r}; write yes or no")
-        return {"type": type, "truth": row["truth"]}
-    for field in ("truth", "hallu"):
-        if not _is_words(row.get(field)):
-            raise InputError(f"{where}: {field} is {row.get(field)!r:.60}; write a list of words")
-    return {"type": type, "truth": row["truth"], "hallu": row["hallu"]}
-
-
-def _queries(path: Path) -> dict[int, tuple[str, str]] | None:
-    """Return the question and the image of each id; None without the file."""
-    if not path.exists():
-        return None
-    found = {}
-    for id, row in _rows(path):
-        for field in ("query", "image"):
-            if not isinstance(row.get(field), str):
-                raise InputError(f"{path}: id {id}: {field} is {row.get(field)!r}; write a text")
-        found[id] = (row["query"], row["image"])
-    return found
-
-
-@lru_cache(maxsize=8)
-def _associations(path: Path) -> dict[str, list[str]]:
-    found = _json(path)
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: is no JSON object; write the words associated with each word")
-    for word, others in found.items():
-        if not _is_words(others):
-            raise InputError(f"{path}: {word!r} is {others!r:.60}; write a list of words")
-    return found
-
-
-def _is_words(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(word, str) and word for word in value)
-
-
-def _check_words(
-    folder: Path, associations: Mapping[str, object], truth: dict[str, Any], where: str
-) -> None:
-    for field in ("truth", "hallu"):
-        unknown = sorted(set(truth[field]) - associations.keys())
-        if unknown:
-            raise InputError(
-                f"{where}: {field}: {', '.join(unknown)} not in {folder / 'relation.json'}; add "
-                "each there as a key, with the words associated with it or an empty list"
-            )
 
 
 @dataclass(frozen=True)
@@ -244,7 +111,7 @@ class _Lexicon:
 @lru_cache(maxsize=8)
 def _lexicons(folder: Path, similarity: str, model: str | None) -> tuple[_Lexicon, _Lexicon]:
     """Return the lexicon of the files as they are, and in lower case."""
-    associations = _associations(folder / "relation.json")
+    associations = associations_of(folder / "relation.json")
     try:
         lines = (folder / "safe_words.txt").read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError) as error:
@@ -355,7 +222,7 @@ def _describe(item: Item, response: str, resources: Resources) -> dict[str, Any]
     model = os.environ.get(SPACY_MODEL) if resources.similarity == "spacy" else None
     lexicon, lower = _lexicons(resources.folder, resources.similarity, model)
     truth, hallu = item.truth["truth"], item.truth["hallu"]
-    _check_words(resources.folder, lexicon.associations, item.truth, f"id {item.id}")
+    check_words(resources.folder, lexicon.associations, item.truth, f"id {item.id}")
 
     words = tokens(response)
     places = _places(response, words)
@@ -507,7 +374,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _answer(item: Item, response: str) -> dict[str, Any]:
-    label, category = item.truth["truth"], _CATEGORIES[item.truth["type"]]
+    label, category = item.truth["truth"], CATEGORIES[item.truth["type"]]
     answer = parse(response)
     official = {"Yes": "yes", "No": "no"}.get(response)
     note = ""
@@ -589,7 +456,7 @@ _STRICT = {name: _strict_description(name) for name in _DESCRIPTION}
 def _official_questions(part: str, categories: Sequence[str]) -> dict[str, Metric]:
     """Return the metrics of the questions in `categories` as printed under `part`."""
     # Attributes are the sums of three counters, each with its seed, even where one is not asked.
-    seed = _SEED * (len(_ATTRIBUTES) if part == "attribute" else 1)
+    seed = _SEED * (len(ATTRIBUTES) if part == "attribute" else 1)
     epsilon = 0.001 if part == "existence" else 0.0001
 
     def share(numerator: str, denominator: str) -> Callable[[Sums], Array]:

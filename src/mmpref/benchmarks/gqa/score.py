@@ -1,51 +1,11 @@
 """GQA (arXiv 1902.09506), scored as by its `eval.py` after LLaVA's conversion, and strictly."""
 
-from pathlib import Path
 from typing import Any
 
-from mmpref.benchmarks.vqa.score import normalised, read_json
-from mmpref.errors import InputError
+from mmpref.benchmarks.vqa.score import normalised
 from mmpref.records.items import Item
 from mmpref.scoring.resources import Resources
 from mmpref.scoring.statistics import Array, Metric, Sums, printed, ratio
-
-_QUESTIONS = "testdev_balanced_questions.json"
-
-
-def items(folder: Path) -> list[Item]:
-    """Return the balanced questions of testdev, in the order of the file.
-
-    Truth is `image`, `answer`, and the types of the question, `structural` and `semantic`.
-
-    Raises InputError when the file is missing, or a question in it has not all of that.
-    """
-    path = folder / _QUESTIONS
-    content = read_json(path)
-    if not isinstance(content, dict) or not content:
-        raise InputError(f"{path}: no object of questions by their ids; give GQA's own file")
-    questions = []
-    for id, question in content.items():
-        where = f"{path}: question {id}"
-        if not isinstance(question, dict):
-            raise InputError(f"{where}: is no object; give GQA's own file")
-        # eval.py leaves such questions out of every mean.
-        if question.get("isBalanced") is False:
-            raise InputError(f"{where}: isBalanced is false; give the file of balanced questions")
-        types = question.get("types") or {}
-        fields = {
-            **{name: question.get(name) for name in ("question", "answer", "imageId")},
-            **{name: types.get(name) for name in ("structural", "semantic")},
-        }
-        for name, value in fields.items():
-            if not isinstance(value, str):
-                raise InputError(f"{where}: {name} is missing; download the file again")
-        truth = {
-            "kind": "gqa",
-            "image": f"{fields['imageId']}.jpg",
-            **{name: fields[name] for name in ("answer", "structural", "semantic")},
-        }
-        questions.append(Item(id, (), str(fields["question"]), truth))
-    return questions
 
 
 def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:

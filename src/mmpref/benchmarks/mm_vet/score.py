@@ -11,17 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from mmpref.benchmarks import judged
-from mmpref.errors import InputError
+from mmpref.benchmarks.mm_vet.items import CAPABILITIES
 from mmpref.records.items import Item
+from mmpref.scoring import judged
 from mmpref.scoring.judge import Call
 from mmpref.scoring.resources import Resources
 from mmpref.scoring.statistics import Array, Metric, Sums
 
 _OWN_PROMPT = Path(__file__).with_name("judge.txt")
-CAPABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")
-
-_FILE = "mm-vet.json"
 _OFFICIAL_PROMPT = ("mm-vet_evaluator.py", "mm-vet_evaluator.ipynb")
 # Those of the five replies that the evaluator reads; it asks a sixth time, at 2.0, in vain.
 _TEMPERATURES = (0.0, 0.0, 0.5, 1.0, 1.5)
@@ -30,40 +27,6 @@ _MAX_TOKENS = 3
 _SCORE = re.compile(r"[\s*_`\"']*(\d+(?:\.\d*)?|\.\d+)(?![\w%/-]|\.\d)")
 
 _MEANING = "mean score of the answers by the judge, 0 to 100"
-
-
-def items(folder: Path) -> list[Item]:
-    """Return the 218 questions, in the order of the file.
-
-    Truth is `capability` (the list of what a question takes), `question`, `reference` (the answer,
-    with `<AND>` and `<OR>` between its parts) and `image`.
-
-    Raises InputError when the file is missing or is another one.
-    """
-    path = folder / _FILE
-    rows = judged.read_json(path)
-    if not isinstance(rows, dict) or not rows:
-        raise InputError(f"{path}: is not an object of questions by id; download it again")
-    found = []
-    for id, row in rows.items():
-        where = f"{path}: {id}"
-        capability = judged.texts_field(where, row, "capability")
-        unknown = sorted(set(capability) - set(CAPABILITIES))
-        if unknown:
-            raise InputError(
-                f"{where}: capability: {', '.join(unknown)} is none of {', '.join(CAPABILITIES)}; "
-                "download the file again"
-            )
-        question = judged.text_field(where, row, "question")
-        truth = {
-            "kind": "mm-vet",
-            "image": judged.text_field(where, row, "imagename"),
-            "capability": capability,
-            "question": question,
-            "reference": judged.text_field(where, row, "answer"),
-        }
-        found.append(Item(id, (), question, truth))
-    return found
 
 
 def calls(item: Item, response: str, resources: Resources) -> list[Call]:

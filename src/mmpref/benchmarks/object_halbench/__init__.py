@@ -1,0 +1,18 @@
+"""Object HalBench: COCO objects that detailed answers hallucinate, by a judge or by rules."""
+
+from mmpref.benchmarks.benchmark import Benchmark
+from mmpref.benchmarks.chair import image_id
+from mmpref.scoring.formats import AnswerFormat
+
+BENCHMARKS = (
+    Benchmark(
+        "object-halbench",
+        kind="object-halbench",
+        data="object-halbench",
+        images="object-halbench",
+        answers=AnswerFormat(("lines",), ("image_id",), ("answer", "text"), normal_id=image_id),
+        beside="chair",
+        nltk=True,
+        judged="optional",
+    ),
+)

@@ -6,7 +6,6 @@ COCO's classes with `synonyms_refine.txt` (stage 2). The measures are CHAIR's (a
 with each name counted once per answer.
 """
 
-import base64
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -14,35 +13,26 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmpref.benchmarks import judged
 from mmpref.benchmarks.chair.score import (
-    NO_OBJECTS,
-    SUBSET,
-    Words,
-    classified,
     count_words,
     difference,
     expected,
     find_mentions,
     finished,
-    ground_truth,
-    image_id,
-    make_words,
-    merge,
     percent,
-    read_classes,
     spans,
 )
+from mmpref.benchmarks.chair.words import Words, classified, merge
+from mmpref.benchmarks.object_halbench.items import SYNONYMS, read_words
 from mmpref.errors import InputError
 from mmpref.language.words import lemma, singular, tagged, tokens
 from mmpref.records.items import Item
+from mmpref.scoring import judged
 from mmpref.scoring.judge import Call
 from mmpref.scoring.resources import Resources
 from mmpref.scoring.statistics import Metric, ratio
 
 _OWN_PROMPT = Path(__file__).with_name("judge.txt")
-QUESTIONS = "obj_halbench_300_with_image.jsonl"
-SYNONYMS = "synonyms_refine.txt"
 PROMPT = "prompt.txt"
 PARSER = "en_core_web_trf"
 
@@ -52,35 +42,6 @@ _MAX_TOKENS, _TEMPERATURES = 512, (0.2,) * 5
 # Answers of so many words are not put to the judge.
 _SHORT = 3
 _NOUNS = ("NN", "NNS", "NNP", "NNPS")
-
-
-def items(folder: Path) -> list[Item]:
-    """Return the questions of the benchmark with their images, which are embedded.
-
-    `folder` holds `obj_halbench_300_with_image.jsonl` (rows of `image_id`, `question` and `image`,
-    base64) and `synonyms_refine.txt`; it or the folder `chair` beside it what `chair.items` takes
-    for its ground truth: COCO's annotations, here read with WordNet's lemmas, or CHAIR's subset as
-    it is. Ids are image ids.
-
-    Raises InputError when a file is missing or foreign, or an image is not annotated.
-    """
-    path = folder / QUESTIONS
-    rows: dict[str, tuple[bytes, str]] = {}
-    for number, row in enumerate(judged.read_json(path), start=1):
-        where = f"{path}: row {number}"
-        id, image, question = _question(where, row)
-        if id in rows:
-            raise InputError(f"{where} (image_id {id}): image_id: twice; download it again")
-        rows[id] = (image, question)
-    here = (folder / "annotations").is_dir() or (folder / SUBSET).is_file()
-    annotated = folder if here else folder.parent / "chair"
-    truths = ground_truth(annotated, rows.keys(), _words(folder / SYNONYMS), lemma)
-    found = []
-    for id, (image, question) in rows.items():
-        name, objects = truths[id]
-        truth = {"kind": "object-halbench", "image": name, "objects": objects, "question": question}
-        found.append(Item(id, (image,), question, truth))
-    return found
 
 
 def calls(item: Item, response: str, resources: Resources) -> list[Call]:
@@ -126,7 +87,7 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     """
     if resources.folder is None:
         raise InputError(f"Object HalBench: no folder with {SYNONYMS} is given; name its data")
-    words, objects = _words(resources.folder / SYNONYMS), item.truth["objects"]
+    words, objects = read_words(resources.folder), item.truth["objects"]
     answer = _cleaned(response)
     if not resources.judge:
         return _by_rules(response, answer, objects, words)
@@ -295,18 +256,6 @@ def _metrics(start: str, digits: int | None, caveat: str) -> dict[str, Metric]:
     }
 
 
-def _question(where: str, row: Any) -> tuple[str, bytes, str]:
-    """Return the image id, the image and the question of a row."""
-    question, encoded = (judged.text_field(where, row, field) for field in ("question", "image"))
-    try:
-        id = image_id(row.get("image_id"))
-        return id, base64.b64decode(encoded, validate=True), question
-    except (ValueError, InputError) as error:
-        raise InputError(
-            f"{where}: image_id or image (base64): {error}; download the file again"
-        ) from None
-
-
 def _cleaned(response: str) -> str:
     return response.replace("Assistant:", "").strip()
 
@@ -329,13 +278,6 @@ def _prompt(resources: Resources) -> tuple[str, str]:
                 "where that belongs, or remove the file to use mmpref's own prompt"
             )
     return prompt, whose
-
-
-@cache
-def _words(path: Path) -> Words:
-    classes = {name.strip(): kind.strip() for name, kind in read_classes(path).items()}
-    longer = [name for name in classes if " " in name]
-    return make_words(classes, (*longer, *NO_OBJECTS))
 
 
 def parse(text: str) -> list[str] | None:

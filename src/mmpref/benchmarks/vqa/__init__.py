@@ -1,0 +1,50 @@
+"""VQAv2 and TextVQA: open answers held against those of ten people."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.benchmarks.benchmark import Benchmark
+from mmpref.scoring.formats import AnswerFormat
+
+if TYPE_CHECKING:
+    from mmpref.records.items import Item
+
+
+def _by_image_and_question(items: "Sequence[Item]") -> Callable[[dict[str, Any]], str | None]:
+    """Return a function from a row of LLaVA's answers to TextVQA to the id of its question.
+
+    In those rows `question_id` is the image, and a line of `prompt` is the question.
+    """
+    ids = {(Path(item.truth["image"]).stem, item.prompt.lower()): item.id for item in items}
+
+    def find(row: dict[str, Any]) -> str | None:
+        lines = str(row.get("prompt")).lower().replace(" short answer:", "").split("\n")
+        questions = [re.sub(r"^question: *", "", line) for line in lines]
+        image = str(row.get("question_id"))
+        return next((ids[image, one] for one in questions if (image, one) in ids), None)
+
+    return find
+
+
+BENCHMARKS = (
+    Benchmark(
+        "textvqa",
+        kind="vqa",
+        data="textvqa",
+        images="textvqa-images",
+        answers=AnswerFormat(
+            ("lines", "array"), ("question_id",), ("answer", "text"), find=_by_image_and_question
+        ),
+        options={"version": "textvqa"},
+    ),
+    Benchmark(
+        "vqav2",
+        kind="vqa",
+        data="vqav2",
+        images="coco-val2014",
+        answers=AnswerFormat(("array",), ("question_id",), ("answer",)),
+        options={"version": "vqav2"},
+    ),
+)

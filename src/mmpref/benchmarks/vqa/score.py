@@ -4,26 +4,19 @@ Official for VQAv2 is `vqaEval.py` of GT-Vision-Lab/VQA, for TextVQA the evaluat
 `llava/eval/m4c_evaluator.py` and `eval_textvqa.py` of LLaVA.
 """
 
-import json
 import re
 from collections import Counter
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from mmpref.errors import InputError
+from mmpref.benchmarks.vqa.items import PEOPLE
 from mmpref.records.items import Item
 from mmpref.scoring.resources import Resources
 from mmpref.scoring.statistics import Array, Metric, Sums, printed, ratio
 
-_PEOPLE = 10
 # Leaving out each person in turn, an answer scores min(1, matches among the other nine / 3) on
 # average; in tenths, by the number of people who answer so.
 _TENTHS = (0, 3, 6, 9, 10)
-
-_VQAV2_QUESTIONS = "v2_OpenEnded_mscoco_val2014_questions.json"
-_VQAV2_ANNOTATIONS = "v2_mscoco_val2014_annotations.json"
-_TEXTVQA = "TextVQA_0.5.1_val.json"
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {"none": "0", **{word: str(number) for number, word in enumerate(_DIGITS)}}
@@ -60,69 +53,6 @@ _STRICT_REPAIRS = _repairs(_CONTRACTIONS + _MEANT)
 _SPACES = str.maketrans(dict.fromkeys(_PUNCTUATION, " "))
 
 
-def items(folder: Path, version: str) -> list[Item]:
-    """Return the questions of `version`, `vqav2` or `textvqa`, in the order of the file.
-
-    Truth is `version`, `image`, `answers` (ten texts) and, for VQAv2, `question_type` and
-    `answer_type` (`yes/no`, `number` or `other`).
-
-    Raises InputError when a file is missing, or a question in it has not all of that.
-    """
-    textvqa = version == "textvqa"
-    path = folder / (_TEXTVQA if textvqa else _VQAV2_QUESTIONS)
-    questions = _rows(path, "data" if textvqa else "questions")
-    if not textvqa:
-        path = folder / _VQAV2_ANNOTATIONS
-        annotations = {row.get("question_id"): row for row in _rows(path, "annotations")}
-    found: dict[str, Item] = {}
-    for number, question in enumerate(questions, start=1):
-        id = str(question.get("question_id"))
-        where = f"{path}: question_id {id} (question {number})"
-        if id in found:
-            raise InputError(f"{where}: question_id: twice; make ids unique")
-        text, image = question.get("question"), question.get("image_id")
-        if not isinstance(text, str) or not isinstance(image, str if textvqa else int):
-            raise InputError(f"{where}: question or image_id is missing; download it again")
-        annotation = question if textvqa else annotations.get(question.get("question_id"))
-        if annotation is None:
-            raise InputError(f"{where}: has no annotation; take both files from one version")
-        answers = annotation.get("answers")
-        if not isinstance(answers, list) or len(answers) != _PEOPLE:
-            raise InputError(f"{where}: answers: not a list of {_PEOPLE}; download it again")
-        answers = [one.get("answer") if isinstance(one, dict) else one for one in answers]
-        if not all(isinstance(one, str) for one in answers):
-            raise InputError(f"{where}: answers: one is no text; download it again")
-        truth = {
-            "kind": "vqa",
-            "version": version,
-            "image": f"{image}.jpg" if textvqa else f"COCO_val2014_{image:012d}.jpg",
-            "answers": answers,
-        }
-        for name in ("question_type", "answer_type"):
-            if name in annotation:
-                truth[name] = str(annotation[name])
-        found[id] = Item(id, (), text, truth)
-    return list(found.values())
-
-
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds. Raises InputError when there is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: is missing; download it, or give the folder it is in") from None
-    except ValueError as error:
-        raise InputError(f"{path}: is no JSON ({error}); download it again") from None
-
-
-def _rows(path: Path, field: str) -> list[dict[str, Any]]:
-    content = read_json(path)
-    found = content.get(field) if isinstance(content, dict) else None
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise InputError(f"{path}: {field} is no list of objects; give the benchmark's own file")
-    return found
-
-
 def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     """Return the accuracy of one answer, overall and under `ANSWER-TYPE/` where that is known.
 
@@ -142,14 +72,14 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
         "unparsed": int(not answer),
         "differs": int(official != strict),
     }
-    note = f"the answer of {matches} in {_PEOPLE} people" if answer else "no answer"
+    note = f"the answer of {matches} in {PEOPLE} people" if answer else "no answer"
     part = item.truth.get("answer_type", "").replace("/", "-")
     return {
         **counts,
         **{f"{part}/{name}": number for name, number in counts.items() if part},
         "flawed": strict == 0,
         "expected": ", ".join(
-            f"{one} ({times})" if times < _PEOPLE else one
+            f"{one} ({times})" if times < PEOPLE else one
             for one, times in Counter(answers).most_common(3)
         ),
         "note": f"{note} (official: {10 * official} %)" if official != strict else note,

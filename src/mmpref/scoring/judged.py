@@ -1,4 +1,4 @@
-"""What the scorers with a judge have in common: data files, prompts, and columns per judge run."""
+"""What the scorers with a judge have in common: prompts, and columns per judge run."""
 
 import ast
 import json
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -173,7 +173,7 @@ def _official(folder: Path, files: tuple[str, ...], name: str) -> str | None:
     try:
         tree = ast.parse(_source(path))
     except (SyntaxError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: no Python ({error}); download it again") from None
+        raise InputError(f"{path}: is not Python ({error}); download it again") from None
     for node in tree.body:
         if (
             isinstance(node, ast.Assign)
@@ -194,43 +194,3 @@ def _source(path: Path) -> str:
         return source
     cells = [cell for cell in json.loads(source)["cells"] if cell["cell_type"] == "code"]
     return "\n".join("".join(cell["source"]) for cell in cells)
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file, or of JSON lines as a list.
-
-    Raises InputError when it is missing or is no such file.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); download the benchmark") from None
-    if path.suffix == ".json":
-        return _decoded(path, 1, text)
-    lines = enumerate(text.split("\n"), start=1)
-    return [_decoded(path, number, line) for number, line in lines if line.strip()]
-
-
-def _decoded(path: Path, line: int, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: line {line}: no JSON ({error}); download it again") from None
-
-
-def text_field(where: str, row: Any, field: str) -> str:
-    """Return a field of a row that holds text. Raises InputError if it does not."""
-    value = row.get(field) if isinstance(row, dict) else None
-    if not isinstance(value, str) or not value:
-        raise InputError(f"{where}: {field} is {value!r:.40}, not a text; download the file again")
-    return value
-
-
-def texts_field(where: str, row: Any, field: str) -> list[str]:
-    """Return a field of a row that holds a list of texts. Raises InputError if it does not."""
-    value = row.get(field) if isinstance(row, dict) else None
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value) or not value:
-        raise InputError(
-            f"{where}: {field} is {value!r:.40}, not a list of texts; download the file again"
-        )
-    return value

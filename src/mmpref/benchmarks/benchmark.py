@@ -1,0 +1,88 @@
+"""What a public benchmark is, and which there are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmpref.errors import InputError
+from mmpref.scoring.formats import AnswerFormat
+from mmpref.study.benchmarks import PACKAGE, module_of
+from mmpref.study.registry import modules
+
+if TYPE_CHECKING:
+    from mmpref.records.items import Item
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A public benchmark, called `name` in a study and on the command line.
+
+    `kind` is its folder (with - for _), whose function `items` reads the items from a folder laid
+    out like the download `data` (a name in `mmpref/downloads.yaml`) and takes `options`; `images`
+    names the download with the image files, `answers` says how the official scorer takes answers.
+    Where `subsets` is true, answers about some of the items are a benchmark of their own, as with
+    CHAIR, whose items are whichever COCO images were described. `beside` names a download that is
+    expected in the same folder as that of `data`. `nltk` says whether reading or scoring takes
+    NLTK's data, `judged` whether a judge model scores it.
+    """
+
+    name: str
+    kind: str
+    data: str
+    images: str
+    answers: AnswerFormat
+    options: Mapping[str, Any] = field(default_factory=dict)
+    subsets: bool = False
+    beside: str | None = None
+    nltk: bool = False
+    judged: Literal["never", "optional", "always"] = "never"
+
+    @property
+    def reader(self) -> ModuleType:
+        """The module that reads its items."""
+        module = module_of(self.kind, "items")
+        assert module is not None
+        return module
+
+    def items(self, folder: Path, **more: Any) -> "list[Item]":
+        """Return its items from a folder with its files.
+
+        Raises:
+            InputError: a file is missing, or is another one.
+        """
+        found: list[Item] = self.reader.items(folder, **self.options, **more)
+        return found
+
+
+@cache
+def benchmarks() -> dict[str, Benchmark]:
+    """Return the public benchmarks by name.
+
+    Raises:
+        InputError: two folders declare the same name.
+    """
+    found: dict[str, Benchmark] = {}
+    files: dict[str, str | None] = {}
+    for module in modules(PACKAGE):
+        for one in getattr(module, "BENCHMARKS", ()):
+            if one.name in found:
+                raise InputError(
+                    f"{module.__file__}: benchmark {one.name!r} is already declared in "
+                    f"{files[one.name]}; choose another name"
+                )
+            found[one.name], files[one.name] = one, module.__file__
+    return found
+
+
+def named(name: str) -> Benchmark:
+    """Return a public benchmark. Raises InputError when there is none of that name."""
+    known = benchmarks()
+    if name not in known:
+        close = get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise InputError(f"there is no benchmark {name!r}; {hint}there are: {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,161 @@
+"""CHAIR's items: COCO images to describe, and what is in them."""
+
+import json
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmpref.benchmarks.chair import image_id
+from mmpref.benchmarks.chair.words import Words, official_mentions, read_words
+from mmpref.errors import InputError
+from mmpref.language.words import singular
+from mmpref.records.items import Item
+
+PROMPT = "Please describe this image in detail."
+SUBSET = "coco2014_gt_objects_subset.json"
+_KEPT = {"images", "annotations", "categories", "id", "image_id", "category_id", "name"}
+
+
+def image_ids(folder: Path) -> list[str]:
+    """Return the ids of COCO's val2014 images by number, or without annotations of the subset's.
+
+    `folder` is that of `items`. Raises InputError when it has neither.
+    """
+    _, captions = _annotations(folder, "val")
+    if captions.is_file():
+        ids = {str(id) for (id,) in _rows(captions, _read_json(captions), "images", "id")}
+    else:
+        ids = set(_of_subset(folder, None))
+    return sorted(ids, key=int)
+
+
+def items(folder: Path, images: Collection[str] | None = None) -> list[Item]:
+    """Return one item per COCO 2014 image, of those in `images` (ids) if given, by number.
+
+    `folder` holds `synonyms.txt` and COCO's `annotations/instances_{train,val}2014.json` and
+    `annotations/captions_{train,val}2014.json` of one or both splits, or instead of these
+    `coco2014_gt_objects_subset.json` (id to classes). An image's objects are the classes of its
+    instances and those that the official word rule finds in its reference captions; that rule
+    takes about 0.15 ms per reference caption, so name the images where they are few.
+
+    Raises InputError when files are missing or foreign, or an image is not in them.
+    """
+    words = read_words(folder)
+    truths = ground_truth(folder, images, words, singular)
+    return [
+        Item(id, (), PROMPT, {"kind": "chair", "image": image, "objects": objects})
+        for id, (image, objects) in truths.items()
+    ]
+
+
+def ground_truth(
+    folder: Path, images: Collection[str] | None, words: Words, base: Callable[[str], str]
+) -> dict[str, tuple[str, list[str]]]:
+    """Return by image id, in order of number, the image's file name and its classes, sorted.
+
+    Without COCO's annotations in `folder` they come from the subset, and the id stands for the
+    file name. Raises InputError as `items` does.
+    """
+    splits = [
+        split
+        for split in ("train", "val")
+        if any(path.is_file() for path in _annotations(folder, split))
+    ]
+    wanted = None if images is None else {image_id(image) for image in images}
+    if splits:
+        truths: dict[str, tuple[str, list[str]]] = {}
+        for split in splits:
+            truths |= _of_split(*_annotations(folder, split), wanted, words, base)
+    else:
+        truths = _of_subset(folder, wanted)
+    missing = sorted((wanted or set()) - truths.keys(), key=int)
+    if missing:
+        raise InputError(
+            f"{folder}: no ground truth for {len(missing)} images ({', '.join(missing[:3])}"
+            f"{', ...' if len(missing) > 3 else ''}); put COCO's instances and captions of the "
+            "split they are from (train2014, val2014) into annotations/ there"
+        )
+    return {id: truths[id] for id in sorted(truths, key=int)}
+
+
+def _annotations(folder: Path, split: str) -> tuple[Path, Path]:
+    """Return where the instances and the captions of a split are."""
+    annotations = folder / "annotations"
+    return annotations / f"instances_{split}2014.json", annotations / f"captions_{split}2014.json"
+
+
+def _of_split(
+    instances: Path,
+    captions: Path,
+    wanted: set[str] | None,
+    words: Words,
+    base: Callable[[str], str],
+) -> dict[str, tuple[str, list[str]]]:
+    truths: dict[str, tuple[str, set[str]]] = {}
+    content = _read_json(captions)
+    for id, name in _rows(captions, content, "images", "id", "file_name"):
+        if wanted is None or str(id) in wanted:
+            truths[str(id)] = (str(name), set())
+    for id, caption in _rows(captions, content, "annotations", "image_id", "caption"):
+        if str(id) in truths:
+            found = official_mentions(str(caption), words, base)
+            truths[str(id)][1].update(kind for _, kind in found)
+    if truths:
+        # Segmentations are gigabytes as Python objects; they are dropped as they are read.
+        content = _read_json(instances, lambda found: {k: found[k] for k in _KEPT & found.keys()})
+        kinds = {}
+        for category, name in _rows(instances, content, "categories", "id", "name"):
+            if name not in words.classes:
+                raise InputError(f"{instances}: category {name!r} is not one of COCO's 80")
+            kinds[category] = words.classes[name]
+        for id, category in _rows(instances, content, "annotations", "image_id", "category_id"):
+            if category not in kinds:
+                raise InputError(f"{instances}: category_id {category!r} is not among categories")
+            if str(id) in truths:
+                truths[str(id)][1].add(kinds[category])
+    return {id: (name, sorted(objects)) for id, (name, objects) in truths.items()}
+
+
+def _rows(
+    path: Path, content: dict[str, Any], section: str, *fields: str
+) -> Iterator[tuple[Any, ...]]:
+    """Yield `fields` of the rows in a section of a file of annotations."""
+    for number, row in enumerate(content.get(section) or [], start=1):
+        try:
+            values = tuple(row[field] for field in fields)
+        except (KeyError, TypeError):
+            raise InputError(
+                f"{path}: {section}, row {number}: lacks one of {', '.join(fields)}; give "
+                "COCO 2014's own file"
+            ) from None
+        yield values
+
+
+def _of_subset(folder: Path, wanted: set[str] | None) -> dict[str, tuple[str, list[str]]]:
+    path = folder / SUBSET
+    content = _read_json(path)
+    truths = {}
+    for id, objects in content.items():
+        if wanted is not None and id not in wanted:
+            continue
+        if not isinstance(objects, list) or not id.isdigit():
+            raise InputError(
+                f"{path}: entry {id!r}: is not the number of an image with a list of classes"
+            )
+        truths[id] = (id, sorted(objects))
+    return truths
+
+
+def _read_json(
+    path: Path, hook: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes(), object_hook=hook)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); CHAIR needs COCO 2014's instances and captions in "
+            f"annotations/, both of a split, or {SUBSET}"
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is not a JSON object; download it again")
+    return content

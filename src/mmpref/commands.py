@@ -1,0 +1,174 @@
+"""The command `mmpref`: scores answers, without Snakemake or a clone."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from mmpref import cli, downloads
+from mmpref.benchmarks.benchmark import Benchmark, named
+from mmpref.errors import InputError
+from mmpref.progress import say
+from mmpref.scoring.resources import Resources
+from mmpref.study.benchmarks import Judge
+
+if TYPE_CHECKING:
+    from mmpref.records.items import Item
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run({"score": score, "download": download})
+
+
+def score(
+    benchmark: str,
+    /,
+    answers: Path,
+    output: Path,
+    data: Path | None = None,
+    images: Path | None = None,
+    verdicts: Path | None = None,
+    seed: int = 0,
+    similarity: Literal["exact", "embeddings", "spacy"] = "exact",
+    judge: str | None = None,
+    judge_runs: int = 1,
+    dry_run: bool = False,
+    items: Path | None = None,
+    public: str | None = None,
+    judgements: Path | None = None,
+) -> None:
+    """Score answers to a benchmark: metrics with intervals, and the verdict on every answer.
+
+    mmpref score pope-coco-adversarial --answers answers.jsonl --data FOLDER --output scores.json
+
+    Args:
+        benchmark: its name, as in a study; any name with --items
+        answers: as the official scorer takes them, or JSON lines of id and response
+        output: JSON to write
+        data: folder with the benchmark's files
+        images: folder with its images, for a judge of images
+        verdicts: Parquet to write; default: beside --output
+        seed: for the bootstrap
+        similarity: AMBER: when a noun counts as another one
+        judge: a model's name, or a study's judge as JSON
+        judge_runs: how often an answer is judged
+        dry_run: only say what the judge would cost
+        items: the workflow's items.parquet, instead of those in --data
+        public: which benchmark those items are of
+        judgements: what the workflow's rule judge wrote; nothing is asked
+    """
+    # For `mmpref --help` need not wait for pandas.
+    from mmpref.records.items import read_items
+    from mmpref.scoring import judge as judges
+    from mmpref.scoring import verdicts as scoring
+    from mmpref.scoring.answers import read_answers
+
+    about: dict[str, Any] = {}
+    if items:
+        questions, responses = read_items(items), read_answers(answers)
+        entry = named(public) if public else None
+    else:
+        entry = named(benchmark)
+        if not data:
+            raise InputError("--data is missing: the folder with the benchmark's files")
+        questions, responses = read_answered(entry, data, answers)
+        if images:
+            from mmpref.benchmarks.public import with_images
+
+            questions = with_images(questions, images)
+    if entry and data:
+        about["data"] = used_files(entry, data)
+    resources = Resources(data, similarity)
+    if entry and entry.judged == "always" and not judge:
+        raise InputError(f"{benchmark} is scored by a judge model; give --judge")
+    if dry_run and not judge:
+        raise InputError("--dry-run says what a judge would cost; give --judge")
+    if judge:
+        resources = replace(resources, judge=True, judge_runs=judge_runs)
+        part = judge_part(judge)
+        if judgements:
+            settings = judges.settings_of(part, asks=False)
+            replies = judges.read_replies(judgements)
+        else:
+            settings = judges.settings_of(part)
+            calls, scorer = scoring.judge_calls(questions, responses, resources, answers)
+            store = output.with_suffix(".replies.jsonl")
+            if dry_run:
+                say(str(judges.plan(calls, settings, store)))
+                return
+            asked = judges.ask(calls, settings, store, scorer.usable, scorer.parse)
+            replies = judges.by_item(asked)
+        resources = replace(resources, replies=replies)
+        flat = [reply for of_item in replies.values() for reply in of_item]
+        about["judge"] = {"model": part.model, **judges.totals(flat, settings)}
+
+    scores = scoring.score(questions, responses, resources, answers)
+    if scores.kind == "amber":
+        about["similarity"] = similarity
+    table = verdicts or output.with_suffix(".parquet")
+    say(scoring.summary(scoring.write_scores(output, table, scores, benchmark, seed, about)))
+
+
+def download(name: str, /, output: Path, mirror: Path | None = None) -> None:
+    """Download a benchmark's files, or other public ones, at the pinned revision.
+
+    mmpref download chair --output data/chair
+
+    Args:
+        name: a name in downloads.yaml: a benchmark's, images of one, nltk_data
+        output: folder for the files and manifest.json
+        mirror: folder to take files from; default: the environment variable MMPREF_DOWNLOADS
+    """
+    downloads.fetch(name, output, mirror)
+
+
+def read_answered(
+    benchmark: Benchmark, folder: Path, answers: Path
+) -> "tuple[list[Item], list[dict[str, Any]]]":
+    """Return a benchmark's items from its data folder, and the answers in a file as `read_answers`.
+
+    Raises InputError when the folder is not the benchmark's, or the file has no such answers.
+    """
+    from mmpref.scoring.answers import read_answers
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is not a folder; give the folder with the benchmark's data")
+    if benchmark.subsets:
+        given = read_answers(answers, official=benchmark.answers)
+        return benchmark.items(folder, images={str(answer["id"]) for answer in given}), given
+    items = benchmark.items(folder)
+    given = read_answers(answers, items, benchmark.answers)
+    check = getattr(benchmark.reader, "other_version", None)
+    problem = check(len(items), len(given)) if check else None
+    if problem:
+        raise InputError(f"{answers}: {problem}")
+    return items, given
+
+
+def used_files(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
+    """Return the sums of a benchmark's files in a folder, and whether they are the pinned ones.
+
+    Files that are not, or of which no sum is known, are named on standard error.
+    """
+    found = downloads.verify(folder, benchmark.data)
+    for path, file in found.items():
+        if not file["pinned"]:
+            say(
+                f"note: {folder / path} is not the pinned file of {benchmark.data}, or no sum of "
+                f"it is known (sha256 {file['sha256']}): make sure of its version before you "
+                "compare scores"
+            )
+    return found
+
+
+def judge_part(text: str) -> Judge:
+    """Return the judge that `--judge` names or describes."""
+    try:
+        return Judge.model_validate_json(text) if text.startswith("{") else Judge(model=text)
+    except ValidationError as error:
+        mistakes = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+        )
+        raise InputError(f"--judge: {mistakes}") from None

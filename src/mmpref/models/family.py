@@ -1,0 +1,171 @@
+"""What differs between families of models.
+
+The LLaVA pattern is the default and needs no file: a vision tower, a projector, image features put
+in the place of image tokens, positions that count tokens. A family that differs has a file
+`mmpref/models/families/<model_type>.py` with a subclass that overrides what differs;
+`docs/adding-a-family.md` shows one.
+"""
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from mmpref.errors import InputError
+from mmpref.models import families
+
+LLAVA_LIKE = ("llava", "llava_next")
+"""Values of `model_type` for which the pattern holds as it is."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A question about images, up to where the answer begins.
+
+    `input_ids` [P] holds one id per token and image token, `is_image` [P] marks the image tokens,
+    `pixels` holds the processor's tensors (empty without images).
+    """
+
+    input_ids: Tensor
+    is_image: Tensor
+    pixels: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+class Family:
+    """The LLaVA pattern, for a model with this `config` (of transformers)."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def encode_prompt(self, processor: Any, question: str, images: Sequence[Image.Image]) -> Prompt:
+        """Encode a question about images with the `processor` of transformers and its template."""
+        content: list[dict[str, str]] = [{"type": "image"} for _ in images]
+        content.append({"type": "text", "text": question})
+        text = processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        bos = processor.tokenizer.bos_token
+        encoded = processor(
+            text=text,
+            images=list(images) or None,
+            return_tensors="pt",
+            # Some templates write the token that begins a text, others leave it to the tokenizer.
+            add_special_tokens=not (bos and text.startswith(bos)),
+        )
+        input_ids = encoded.pop("input_ids")[0]
+        pixels = {
+            name: value for name, value in encoded.items() if "pixel" in name or "image" in name
+        }
+        return Prompt(input_ids, input_ids == self.config.image_token_id, pixels)
+
+    def stop_token_ids(self, tokenizer: Any) -> list[int]:
+        """Return the ids that end an answer; the first one ends the answers that are trained on."""
+        return [tokenizer.eos_token_id]
+
+    def positions(self, prompt: Prompt) -> Tensor:
+        """Return the position ids of a prompt's tokens: [P], or [axes, P] where there are axes."""
+        return torch.arange(len(prompt))
+
+    def answer_positions(self, positions: Tensor, count: int) -> Tensor:
+        """Return the position ids [count] or [axes, count] of an answer after a prompt's [P]."""
+        after = positions.max() + 1 + torch.arange(count)
+        return after.expand(*positions.shape[:-1], count)
+
+    def image_features(self, model: Any, prompts: Sequence[Prompt], device: torch.device) -> Tensor:
+        """Return the projected features [image tokens, H] of all images of `prompts`, in order."""
+        pixels = join_pixels(prompts, device, model.dtype)
+        features = model.get_image_features(**pixels, return_dict=True).pooler_output
+        return torch.cat([feature.reshape(-1, feature.shape[-1]) for feature in features])
+
+    def lora_targets(self, model: Any) -> list[str]:
+        """Return the names of the linear layers that get LoRA: all of the language model.
+
+        Everything else is frozen, but for the projectors of a training that asks for them.
+        """
+        inside = {id(module) for module in model.get_decoder().modules()}
+        return [
+            name
+            for name, module in model.named_modules()
+            if id(module) in inside and isinstance(module, nn.Linear)
+        ]
+
+    def projectors(self, model: Any) -> list[str]:
+        """Return the names of the modules between vision tower and language model."""
+        return [
+            name
+            for name, module in model.base_model.named_children()
+            if not isinstance(module, PreTrainedModel) and any(True for _ in module.parameters())
+        ]
+
+
+def family_of(folder: str | Path) -> type[Family]:
+    """Return the family of the model in a folder, by the `model_type` of its config.json.
+
+    Raises:
+        InputError: there is no model, or one of a family that is not supported.
+    """
+    file = Path(folder) / "config.json"
+    try:
+        model_type = json.loads(file.read_text(encoding="utf-8")).get("model_type")
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no model here (config.json is missing)") from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}; download the model again") from None
+    known = sorted(module.name for module in pkgutil.iter_modules(families.__path__))
+    if model_type in known:
+        module = importlib.import_module(f"{families.__name__}.{model_type}")
+        (found,) = (
+            value
+            for value in vars(module).values()
+            if isinstance(value, type)
+            and issubclass(value, Family)
+            and value.__module__ == module.__name__
+        )
+        return found
+    if model_type in LLAVA_LIKE:
+        return Family
+    raise InputError(
+        f"{file}: models of type {model_type!r} are not supported; supported are "
+        f"{', '.join([*LLAVA_LIKE, *known])}, another needs a file in mmpref/models/families"
+    )
+
+
+def join_pixels(
+    prompts: Sequence[Prompt], device: torch.device, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Return the processor's tensors of all images of `prompts`, as the model takes them."""
+    with_images = [prompt.pixels for prompt in prompts if prompt.pixels]
+    if not with_images:
+        return {}
+    pixels = {
+        name: _join([tensors[name] for tensors in with_images]).to(device)
+        for name in with_images[0]
+    }
+    return {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in pixels.items()
+    }
+
+
+def _join(tensors: list[Tensor]) -> Tensor:
+    """Concatenate along images; a differing number of tiles per image is padded with zeros."""
+    if tensors[0].dim() < 5:
+        return torch.cat(tensors)
+    tiles = max(tensor.shape[1] for tensor in tensors)
+    return torch.cat(
+        [
+            nn.functional.pad(tensor, (0,) * (2 * tensor.dim() - 4) + (0, tiles - tensor.shape[1]))
+            for tensor in tensors
+        ]
+    )
