@@ -21,7 +21,7 @@ from mmpref.errors import InputError
 from mmpref.files import replacing
 
 GROUP_ROWS = 256
-GROUP_BYTES = 2 * 2**20
+GROUP_BYTES = 2**20
 """A row group with so many rows, or bytes of images, ends before a row that shares no image."""
 
 MOST_ROWS = 4 * GROUP_ROWS
