@@ -99,7 +99,8 @@ def flags(**arguments):
     """Return the command line of a script, whose `main` has arguments of these names.
 
     A part of the study is written as JSON, a list as several values; what is None, False or empty
-    is left out.
+    is left out. Input and output do not belong in here: parameters that are made from them are no
+    reason to rerun for Snakemake, whatever else has changed in them.
     """
     words = []
     for name, value in arguments.items():

@@ -85,17 +85,17 @@ rule dataset:
         mem_mb=4000,
         runtime=240,
     params:
-        arguments=lambda wildcards, output: flags(
+        arguments=lambda wildcards: flags(
             settings=study.datasets[wildcards.dataset],
             seed=study.seed,
             rejected_optional=not needs_rejected(wildcards.dataset),
-            output=output,
         ),
         code=lambda wildcards: code("dataset.py", study.datasets[wildcards.dataset]),
     message:
         "Reading and checking the pairs of {wildcards.dataset}"
     shell:
-        'python "$MMPREF"/scripts/dataset.py {params.arguments} 2>&1 | tee -i {log}'
+        'python "$MMPREF"/scripts/dataset.py {params.arguments} --output {output}'
+        " 2>&1 | tee -i {log}"
 
 
 rule benchmark:
