@@ -214,13 +214,12 @@ def score_options(wildcards, input):
     part = PUBLIC.get(wildcards.benchmark)
     if part is None:
         return {}
-    judge = {
-        "judge": judge_of(wildcards),
-        "judgements": input.judgements,
-        "judge_runs": part.judge_runs,
-    }
     options = {"public": part.benchmark, "similarity": part.similarity}
-    return options | (judge if part.judge else {})
+    if part.judge:
+        options["judge"] = judge_of(wildcards)
+        options["judgements"] = input.judgements
+        options["judge_runs"] = part.judge_runs
+    return options
 
 
 def needs_rejected(dataset):
