@@ -100,8 +100,8 @@ def flags(**arguments):
     """Return the command line of a script, whose `main` has arguments of these names.
 
     A part of the study is written as JSON, a list as several values; what is None, False or empty
-    is left out. Input and output do not belong in here: parameters that are made from them are no
-    reason to rerun for Snakemake, whatever else has changed in them.
+    is left out. Settings are apart from input and output: Snakemake does not rerun a job because of
+    a parameter that is made from files, whatever else has changed in it.
     """
     words = []
     for name, value in arguments.items():
@@ -198,18 +198,14 @@ def judge_access(wildcards):
     return []
 
 
-def judge_arguments(wildcards, input, output):
+def judge_arguments(wildcards):
     return flags(
-        items=input.benchmark_items,
-        responses=input.responses,
-        data=input.data,
         judge=judge_of(wildcards),
         judge_runs=JUDGED[wildcards.benchmark].judge_runs,
-        output=output,
     )
 
 
-def score_options(wildcards, input):
+def score_options(wildcards):
     """Return what the scorer of a public benchmark is told besides its files."""
     part = PUBLIC.get(wildcards.benchmark)
     if part is None:
@@ -217,7 +213,6 @@ def score_options(wildcards, input):
     options = {"public": part.benchmark, "similarity": part.similarity}
     if part.judge:
         options["judge"] = judge_of(wildcards)
-        options["judgements"] = input.judgements
         options["judge_runs"] = part.judge_runs
     return options
 
