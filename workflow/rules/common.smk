@@ -100,7 +100,8 @@ def flags(**arguments):
     """Return the command line of a script, whose `main` has arguments of these names.
 
     A part of the study is written as JSON, a list as several values; what is None, False or empty
-    is left out.
+    is left out. Settings are apart from input and output: Snakemake does not rerun a job because of
+    a parameter that is made from files, whatever else has changed in it.
     """
     words = []
     for name, value in arguments.items():
@@ -197,29 +198,23 @@ def judge_access(wildcards):
     return []
 
 
-def judge_arguments(wildcards, input, output):
+def judge_arguments(wildcards):
     return flags(
-        items=input.benchmark_items,
-        responses=input.responses,
-        data=input.data,
         judge=judge_of(wildcards),
         judge_runs=JUDGED[wildcards.benchmark].judge_runs,
-        output=output,
     )
 
 
-def score_options(wildcards, input):
+def score_options(wildcards):
     """Return what the scorer of a public benchmark is told besides its files."""
     part = PUBLIC.get(wildcards.benchmark)
     if part is None:
         return {}
-    judge = {
-        "judge": judge_of(wildcards),
-        "judgements": input.judgements,
-        "judge_runs": part.judge_runs,
-    }
     options = {"public": part.benchmark, "similarity": part.similarity}
-    return options | (judge if part.judge else {})
+    if part.judge:
+        options["judge"] = judge_of(wildcards)
+        options["judge_runs"] = part.judge_runs
+    return options
 
 
 def needs_rejected(dataset):

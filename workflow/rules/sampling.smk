@@ -69,12 +69,12 @@ rule bdhs_merge:
         mem_mb=2000,
         runtime=60,
     params:
-        arguments=lambda wildcards, input, output: flags(shards=input, output=output),
         code=code("bdhs_merge.py"),
     message:
         "Putting the shards of {wildcards.preferences} together"
     shell:
-        'python "$MMPREF"/scripts/bdhs_merge.py {params.arguments} 2>&1 | tee -i {log}'
+        'python "$MMPREF"/scripts/bdhs_merge.py --shards {input} --output {output}'
+        " 2>&1 | tee -i {log}"
 
 
 # Apart from bdhs_merge: an edit of the statistics shall not write the pairs anew, and so train.
@@ -98,9 +98,9 @@ rule bdhs_statistics:
         mem_mb=2000,
         runtime=30,
     params:
-        arguments=lambda wildcards, input, output: flags(shards=input, output=output),
         code=code("bdhs_statistics.py"),
     message:
         "Counting what was sampled for {wildcards.preferences}"
     shell:
-        'python "$MMPREF"/scripts/bdhs_statistics.py {params.arguments} 2>&1 | tee -i {log}'
+        'python "$MMPREF"/scripts/bdhs_statistics.py --shards {input} --output {output}'
+        " 2>&1 | tee -i {log}"

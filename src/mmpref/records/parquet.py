@@ -21,7 +21,7 @@ from mmpref.errors import InputError
 from mmpref.files import replacing
 
 GROUP_ROWS = 256
-GROUP_BYTES = 2 * 2**20
+GROUP_BYTES = 2**20
 """A row group with so many rows, or bytes of images, ends before a row that shares no image."""
 
 MOST_ROWS = 4 * GROUP_ROWS
@@ -240,21 +240,20 @@ def _union(parts: Iterable[Images]) -> Images:
 
 
 def _clustered(rows: Sequence[Images]) -> list[int]:
-    """Return the numbers of the rows, those that share images, also over a third, side by side."""
-    above: dict[bytes, bytes] = {}
-
-    def top(image: bytes) -> bytes:
-        while above.setdefault(image, image) != image:
-            above[image] = image = above[above[image]]
-        return image
-
-    for first, *others in map(list, filter(None, rows)):
-        for image in others:
-            above[top(image)] = top(first)
-    clusters: dict[bytes | int, list[int]] = {}
+    """Return the numbers of the rows, each after one that shares an image, where there is one."""
+    rows_with: dict[bytes, list[int]] = {}
     for number, images in enumerate(rows):
-        clusters.setdefault(top(next(iter(images))) if images else number, []).append(number)
-    return [number for cluster in clusters.values() for number in cluster]
+        for image in images:
+            rows_with.setdefault(image, []).append(number)
+    order: dict[int, None] = {}
+    for number in range(len(rows)):
+        alike = [number]
+        for one in alike:  # which grows meanwhile
+            if one not in order:
+                order[one] = None
+                for image in rows[one]:
+                    alike += rows_with.pop(image, [])
+    return list(order)
 
 
 def _check_columns(
