@@ -10,7 +10,6 @@ from mmpref import cli, downloads
 from mmpref.benchmarks.benchmark import Benchmark, named
 from mmpref.errors import InputError
 from mmpref.progress import say
-from mmpref.scoring.resources import Resources
 from mmpref.study.benchmarks import Judge
 
 if TYPE_CHECKING:
@@ -59,11 +58,12 @@ def score(
         public: which benchmark those items are of
         judgements: what the workflow's rule judge wrote; nothing is asked
     """
-    # For `mmpref --help` need not wait for pandas.
+    # Here, so that `mmpref --help` need not wait for pandas.
     from mmpref.records.items import read_items
     from mmpref.scoring import judge as judges
     from mmpref.scoring import verdicts as scoring
     from mmpref.scoring.answers import read_answers
+    from mmpref.scoring.resources import Resources
 
     about: dict[str, Any] = {}
     if items:

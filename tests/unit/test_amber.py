@@ -568,7 +568,7 @@ def test_missing_and_broken_word_lists_are_named(tmp_path):
     with pytest.raises(InputError, match=r"relation\.json: cannot be read"):
         amber.verdict(item, "", Resources(tmp_path))
     (tmp_path / "relation.json").write_text('{"dog": ["puppy"')
-    with pytest.raises(InputError, match=r"relation\.json: is not JSON"):
+    with pytest.raises(InputError, match=r"relation\.json: line 1: is not JSON"):
         amber.verdict(item, "", Resources(tmp_path))
     (tmp_path / "relation.json").write_text('{"dog": "puppy"}')
     with pytest.raises(InputError, match=r"relation\.json: 'dog' is 'puppy'; write a list"):

@@ -331,5 +331,5 @@ def test_a_folder_without_the_benchmark_is_refused(tmp_path):
         read_items(tmp_path / "a")
     shutil.copy(DATA / "synonyms.txt", tmp_path)
     (tmp_path / SUBSET).write_text('{"12": "dog"}')
-    with pytest.raises(InputError, match="entry .12.: is not an image"):
+    with pytest.raises(InputError, match="entry '12': is not an image"):
         read_items(tmp_path)

@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import sys
-import typing
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
@@ -15,7 +14,9 @@ import yaml
 from mmpref.digest import digest
 from mmpref.errors import InputError
 from mmpref.files import sha256
-from mmpref.study.parts import DegradedImage, Part
+from mmpref.study.parts import Part
+from mmpref.study.reference import images_of, stored_for
+from mmpref.study.runs import IMAGES
 from mmpref.study import study as studies
 
 STUDY_FILE = ", ".join(map(str, workflow.configfiles)) or "command line"
@@ -91,7 +92,7 @@ wildcard_constraints:
     benchmark=names(study.benchmarks),
     seed=r"\d+",
     shard=r"\d+",
-    degraded="|".join(typing.get_args(DegradedImage)),
+    image="|".join(IMAGES),
     download=names(DOWNLOADS),
 
 
@@ -99,8 +100,8 @@ def flags(**arguments):
     """Return the command line of a script, whose `main` has arguments of these names.
 
     A part of the study is written as JSON, a list as several values; what is None, False or empty
-    is left out. Input and output do not belong in here: parameters that are made from them are no
-    reason to rerun for Snakemake, whatever else has changed in them.
+    is left out. Settings are apart from input and output: Snakemake does not rerun a job because of
+    a parameter that is made from files, whatever else has changed in it.
     """
     words = []
     for name, value in arguments.items():
@@ -197,29 +198,23 @@ def judge_access(wildcards):
     return []
 
 
-def judge_arguments(wildcards, input, output):
+def judge_arguments(wildcards):
     return flags(
-        items=input.benchmark_items,
-        responses=input.responses,
-        data=input.data,
         judge=judge_of(wildcards),
         judge_runs=JUDGED[wildcards.benchmark].judge_runs,
-        output=output,
     )
 
 
-def score_options(wildcards, input):
+def score_options(wildcards):
     """Return what the scorer of a public benchmark is told besides its files."""
     part = PUBLIC.get(wildcards.benchmark)
     if part is None:
         return {}
-    judge = {
-        "judge": judge_of(wildcards),
-        "judgements": input.judgements,
-        "judge_runs": part.judge_runs,
-    }
     options = {"public": part.benchmark, "similarity": part.similarity}
-    return options | (judge if part.judge else {})
+    if part.judge:
+        options["judge"] = judge_of(wildcards)
+        options["judge_runs"] = part.judge_runs
+    return options
 
 
 def needs_rejected(dataset):
@@ -258,16 +253,24 @@ def run_reference(wildcards):
     """Return the files with the reference log-probabilities that a run needs."""
     run = study.runs[wildcards.run]
     folder = f"<results>/reference/{run.model}/{run.preferences}"
-    files = {"answers": f"{folder}/answers.parquet"}
-    for image in degraded_images(run):
-        files["degraded"] = f"{folder}/degraded-{image}.parquet"
-    return files
+    return [f"{folder}/{image}.parquet" for image in images_of(run)]
 
 
-def degraded_images(run):
-    """Return how images are degraded for a run's objective."""
-    images = {view.image for view in run.objective.views} if run.objective else set()
-    return sorted(images - {"original"})
+def reference_of(wildcards):
+    """Return what a file of reference log-probabilities holds: what some run needs of it."""
+    stored = stored_for(
+        study.runs.values(),
+        wildcards.model,
+        wildcards.preferences,
+        wildcards.image,
+        study.seed,
+    )
+    if stored is None:
+        raise WorkflowError(
+            f"no run of {wildcards.model} on {wildcards.preferences} looks at the image "
+            f"{wildcards.image}; ask for the reference of a run in the study"
+        )
+    return stored
 
 
 def deepspeed_of(wildcards):
@@ -280,19 +283,6 @@ def run_adapter(wildcards):
     if study.runs[wildcards.run].objective is None:
         return []
     return f"<results>/runs/{wildcards.run}/seed{wildcards.seed}/adapter"
-
-
-def epochs_of(wildcards):
-    """Return for how many epochs images are degraded: enough for every run that asks."""
-    return max(
-        (
-            run.training.epochs
-            for run in TRAINED.values()
-            if (run.model, run.preferences) == (wildcards.model, wildcards.preferences)
-            and wildcards.degraded in degraded_images(run)
-        ),
-        default=1,
-    )
 
 
 def runs_and_seeds(pattern, runs=study.runs):

@@ -17,15 +17,15 @@ rule toy_model:
         mem_mb=3000,
         runtime=30,
     params:
-        arguments=lambda wildcards, output: flags(
-            settings=study.models[wildcards.model], seed=study.seed, output=output
+        arguments=lambda wildcards: flags(
+            settings=study.models[wildcards.model], seed=study.seed
         ),
         code=code("toy_model.py"),
     message:
         "Pretraining the toy model {wildcards.model}"
     shell:
         'python "$MMPREF"/scripts/toy_model.py {params.arguments} --threads {threads}'
-        " 2>&1 | tee -i {log}"
+        " --output {output} 2>&1 | tee -i {log}"
 
 
 rule assembled_model:
@@ -41,14 +41,15 @@ rule assembled_model:
         mem_mb=6000,
         runtime=30,
     params:
-        arguments=lambda wildcards, output: flags(
-            settings=study.models[wildcards.model], seed=study.seed, output=output
+        arguments=lambda wildcards: flags(
+            settings=study.models[wildcards.model], seed=study.seed
         ),
         code=code("assembled_model.py"),
     message:
         "Putting the model {wildcards.model} together"
     shell:
-        'python "$MMPREF"/scripts/assembled_model.py {params.arguments} 2>&1 | tee -i {log}'
+        'python "$MMPREF"/scripts/assembled_model.py {params.arguments}'
+        " --output {output} 2>&1 | tee -i {log}"
 
 
 rule photos:
@@ -111,13 +112,12 @@ rule benchmark:
         mem_mb=6000,
         runtime=30,
     params:
-        arguments=lambda wildcards, input, output: flags(
+        arguments=lambda wildcards: flags(
             settings=settings_of_items(study.benchmarks[wildcards.benchmark]),
             seed=seed_of_items(study.benchmarks[wildcards.benchmark]),
-            pairs=input.get("pairs"),
-            data=input.get("data"),
-            images=input.get("images"),
-            output=output,
+        ),
+        files=lambda wildcards, input: flags(
+            **{name: input.get(name) for name in ("pairs", "data", "images")}
         ),
         code=lambda wildcards: code(
             "benchmark.py",
@@ -127,7 +127,8 @@ rule benchmark:
     message:
         "Making the benchmark {wildcards.benchmark}"
     shell:
-        'python "$MMPREF"/scripts/benchmark.py {params.arguments} 2>&1 | tee -i {log}'
+        'python "$MMPREF"/scripts/benchmark.py {params.arguments} {params.files}'
+        " --output {output} 2>&1 | tee -i {log}"
 
 
 # What is downloaded is its pinned content: no digest of code is among the parameters, so that

@@ -60,7 +60,9 @@ rule judge:
     message:
         "Judging the answers of {wildcards.run} (seed {wildcards.seed}) to {wildcards.benchmark}"
     shell:
-        'python "$MMPREF"/scripts/judge.py {params.arguments} 2>&1 | tee -i {log}'
+        'python "$MMPREF"/scripts/judge.py {params.arguments} --data {input.data}'
+        " --items {input.benchmark_items} --responses {input.responses} --output {output}"
+        " 2>&1 | tee -i {log}"
 
 
 rule judge_plan:
@@ -87,7 +89,9 @@ rule judge_plan:
     message:
         "What judging {wildcards.run} (seed {wildcards.seed}) on {wildcards.benchmark} will take"
     shell:
-        'python "$MMPREF"/scripts/judge.py --dry-run {params.arguments} 2>&1 | tee -i {log}'
+        'python "$MMPREF"/scripts/judge.py --dry-run {params.arguments} --data {input.data}'
+        " --items {input.benchmark_items} --responses {input.responses} --output {output}"
+        " 2>&1 | tee -i {log}"
 
 
 rule score:
@@ -108,14 +112,9 @@ rule score:
         mem_mb=4000,
         runtime=20,
     params:
-        arguments=lambda wildcards, input, output: flags(
-            items=input.benchmark_items,
-            answers=input.responses,
-            data=input.data,
-            **score_options(wildcards, input),
-            seed=study.seed,
-            output=output.metrics,
-            verdicts=output.verdicts,
+        arguments=lambda wildcards: flags(**score_options(wildcards), seed=study.seed),
+        files=lambda wildcards, input: flags(
+            data=input.data, judgements=input.judgements
         ),
         code=lambda wildcards: code(
             "score.py", *of_kinds("score", study.benchmarks[wildcards.benchmark])
@@ -124,4 +123,5 @@ rule score:
         "Scoring {wildcards.run} (seed {wildcards.seed}) on {wildcards.benchmark}"
     shell:
         'python "$MMPREF"/scripts/score.py {wildcards.benchmark} {params.arguments}'
-        " 2>&1 | tee -i {log}"
+        " {params.files} --items {input.benchmark_items} --answers {input.responses}"
+        " --output {output.metrics} --verdicts {output.verdicts} 2>&1 | tee -i {log}"

@@ -26,21 +26,19 @@ rule tables:
         mem_mb=2000,
         runtime=20,
     params:
-        arguments=lambda wildcards, input, output: flags(
-            scores=input,
+        arguments=flags(
             base=study.table.base,
             metrics=json.dumps(study.table.metrics),
             labels=json.dumps(study.report.labels),
             seed=study.seed,
-            table=output.main,
-            differences=output.differences,
-            text=output.markdown,
         ),
         code=code("tables.py", *of_kinds("score", *study.benchmarks.values())),
     message:
         "Tables"
     shell:
-        'python "$MMPREF"/scripts/tables.py {params.arguments} 2>&1 | tee -i {log}'
+        'python "$MMPREF"/scripts/tables.py {params.arguments} --scores {input}'
+        " --table {output.main} --differences {output.differences} --text {output.markdown}"
+        " 2>&1 | tee -i {log}"
 
 
 rule figures:
@@ -64,20 +62,20 @@ rule figures:
         mem_mb=2000,
         runtime=20,
     params:
-        arguments=lambda wildcards, input, output: flags(
-            table=input.table,
+        arguments=flags(
             runs=study.runs,
-            metrics=input.metrics,
-            statistics=input.statistics,
             colours=json.dumps(study.report.colours),
             labels=json.dumps(study.report.labels),
-            output=output,
+        ),
+        files=lambda wildcards, input: flags(
+            metrics=input.metrics, statistics=input.statistics
         ),
         code=code("figures.py"),
     message:
         "Figures"
     shell:
-        'python "$MMPREF"/scripts/figures.py {params.arguments} 2>&1 | tee -i {log}'
+        'python "$MMPREF"/scripts/figures.py {params.arguments} {params.files}'
+        " --table {input.table} --output {output} 2>&1 | tee -i {log}"
 
 
 rule page:
@@ -109,13 +107,7 @@ rule page:
         mem_mb=2000,
         runtime=20,
     params:
-        arguments=lambda wildcards, input, output: flags(
-            scores=input.scores,
-            items=input.benchmark_items,
-            table=input.table,
-            differences=input.differences,
-            figures=input.figures,
-            preferences=sorted({os.path.dirname(path) for path in input.preferences}),
+        arguments=flags(
             settings=study.report,
             study=yaml.safe_dump(
                 study.model_dump(mode="json", exclude_unset=True), sort_keys=False
@@ -123,10 +115,15 @@ rule page:
             name=study.name,
             base=study.table.base,
             seed=study.seed,
-            output=output,
+        ),
+        files=lambda wildcards, input: flags(
+            preferences=sorted({os.path.dirname(path) for path in input.preferences})
         ),
         code=code("page.py", *of_kinds("score", *study.benchmarks.values())),
     message:
         "The report page"
     shell:
-        'python "$MMPREF"/scripts/page.py {params.arguments} 2>&1 | tee -i {log}'
+        'python "$MMPREF"/scripts/page.py {params.arguments} {params.files}'
+        " --scores {input.scores} --items {input.benchmark_items} --table {input.table}"
+        " --differences {input.differences} --figures {input.figures} --output {output}"
+        " 2>&1 | tee -i {log}"

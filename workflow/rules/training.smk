@@ -1,38 +1,14 @@
 """Reference log-probabilities, once for all runs on the same pairs, and training."""
 
 
-rule reference_answers:
+rule reference_shard:
     input:
         model=lambda wildcards: model_of(wildcards.model),
         pairs="<results>/preferences/{preferences}/pairs.parquet",
     output:
-        "<results>/reference/{model}/{preferences}/answers.parquet",
+        "<results>/reference/{model}/{preferences}/shards/{image}/{shard}.parquet",
     log:
-        "<results>/logs/reference_answers/{model}-{preferences}.log",
-    conda:
-        "../../envs/training.yaml"
-    resources:
-        mem_mb=6000,
-        runtime=240,
-        gpus_per_node=1,
-    params:
-        dtype=study.training.dtype,
-        code=code("reference.py"),
-    message:
-        "Reference log-probabilities of the answers: {wildcards.preferences}"
-    shell:
-        'python "$MMPREF"/scripts/reference.py --model {input.model} --pairs {input.pairs}'
-        " --dtype {params.dtype} --output {output} 2>&1 | tee -i {log}"
-
-
-rule reference_degraded:
-    input:
-        model=lambda wildcards: model_of(wildcards.model),
-        pairs="<results>/preferences/{preferences}/pairs.parquet",
-    output:
-        "<results>/reference/{model}/{preferences}/degraded-{degraded}.parquet",
-    log:
-        "<results>/logs/reference_degraded/{model}-{preferences}-{degraded}.log",
+        "<results>/logs/reference_shard/{model}-{preferences}-{image}/{shard}.log",
     conda:
         "../../envs/training.yaml"
     resources:
@@ -40,23 +16,50 @@ rule reference_degraded:
         runtime=480,
         gpus_per_node=1,
     params:
-        dtype=study.training.dtype,
-        epochs=epochs_of,
-        seed=study.seed,
+        arguments=lambda wildcards: flags(
+            dtype=study.training.dtype,
+            batch_size=study.reference.batch_size,
+            stored=reference_of(wildcards),
+            shard=int(wildcards.shard),
+            shards=study.reference.shards,
+        ),
+        code=code("reference_shard.py"),
+    message:
+        "Reference log-probabilities of {wildcards.preferences}, image {wildcards.image}, shard {wildcards.shard}"
+    shell:
+        'python "$MMPREF"/scripts/reference_shard.py --model {input.model} --pairs {input.pairs}'
+        " {params.arguments} --output {output} 2>&1 | tee -i {log}"
+
+
+rule reference:
+    input:
+        lambda wildcards: [
+            f"<results>/reference/{wildcards.model}/{wildcards.preferences}/shards/{wildcards.image}/{shard}.parquet"
+            for shard in range(study.reference.shards)
+        ],
+    output:
+        "<results>/reference/{model}/{preferences}/{image}.parquet",
+    log:
+        "<results>/logs/reference/{model}-{preferences}-{image}.log",
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
         code=code("reference.py"),
     message:
-        "Reference log-probabilities under degraded images: {wildcards.preferences}"
+        "Putting the reference of {wildcards.preferences}, image {wildcards.image}, together"
     shell:
-        'python "$MMPREF"/scripts/reference.py --model {input.model} --pairs {input.pairs}'
-        " --dtype {params.dtype} --degraded-image {wildcards.degraded} --seed {params.seed}"
-        " --epochs {params.epochs} --output {output} 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/reference.py --shards {input} --output {output}'
+        " 2>&1 | tee -i {log}"
 
 
 rule train:
     input:
-        unpack(run_reference),
         model=run_model,
         pairs=run_pairs,
+        reference=run_reference,
     output:
         adapter=directory("<results>/runs/{run}/seed{seed}/adapter"),
         metrics="<results>/runs/{run}/seed{seed}/metrics.jsonl",
@@ -72,21 +75,19 @@ rule train:
         nodes=lambda wildcards: study.runs[wildcards.run].training.nodes,
         gpus_per_node=lambda wildcards: study.runs[wildcards.run].training.processes,
     params:
-        run=lambda wildcards: study.runs[wildcards.run].model_dump_json(
-            exclude={"seeds"}
+        arguments=lambda wildcards: flags(
+            name=wildcards.run,
+            run=study.runs[wildcards.run].for_one_seed,
+            seed=int(wildcards.seed),
         ),
         deepspeed=deepspeed_of,
         deepspeed_content=lambda wildcards: content(deepspeed_of(wildcards)),
-        degraded=lambda wildcards, input: (
-            f"--degraded {input.degraded}" if "degraded" in input.keys() else ""
-        ),
         code=lambda wildcards: code("train.py", study.runs[wildcards.run].objective),
     message:
         "Training {wildcards.run}, seed {wildcards.seed}"
     shell:
         "python -m mmpref.training.launch --nodes {resources.nodes}"
-        ' --processes {resources.gpus_per_node} -- "$MMPREF"/scripts/train.py'
-        " --name {wildcards.run} --run {params.run:q} --seed {wildcards.seed}"
-        " --model {input.model} --pairs {input.pairs} --answers {input.answers}"
-        ' {params.degraded} --deepspeed "$MMPREF"/{params.deepspeed} --output $(dirname {output.adapter})'
+        ' --processes {resources.gpus_per_node} -- "$MMPREF"/scripts/train.py {params.arguments}'
+        " --model {input.model} --pairs {input.pairs} --reference {input.reference}"
+        ' --deepspeed "$MMPREF"/{params.deepspeed} --output $(dirname {output.adapter})'
         " 2>&1 | tee -i {log}"

@@ -66,6 +66,11 @@ class Run(Part):
     )
 
     @property
+    def for_one_seed(self) -> "Run":
+        """The run without its seeds: one more of them changes no training."""
+        return self.model_copy(update={"seeds": [0]})
+
+    @property
     def views(self) -> tuple[Any, ...]:
         """The views (`mmpref.logprobs.views`) that the objective needs; none without one."""
         return tuple(getattr(self.objective, "views", ()))

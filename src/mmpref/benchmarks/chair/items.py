@@ -140,7 +140,7 @@ def _of_subset(folder: Path, wanted: set[str] | None) -> dict[str, tuple[str, li
             continue
         if not isinstance(objects, list) or not id.isdigit():
             raise InputError(
-                f"{path}: entry {id!r}: is not the number of an image with a list of classes"
+                f"{path}: entry {id!r}: is not an image's number with a list of classes; write one"
             )
         truths[id] = (id, sorted(objects))
     return truths
