@@ -1,6 +1,8 @@
 import csv
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -35,6 +37,10 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def write_json(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text(json.dumps(rows))
+
+
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -44,7 +50,7 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 
 WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {
     ".jsonl": write_jsonl,
-    ".json": lambda path, rows: path.write_text(json.dumps(rows)) and None,
+    ".json": write_json,
     ".csv": write_csv,
     ".parquet": lambda path, rows: pq.write_table(pa.Table.from_pylist(rows), path),
 }
@@ -113,7 +119,7 @@ def test_images_in_every_way_they_are_given(folder: Path) -> None:
     (folder / "deep" / "dog.png").write_bytes(png("blue"))
     row = {name: value for name, value in ROW.items() if name != "image"}
     absolute = str(folder / "deep" / "dog.png")
-    given = [
+    given: list[dict[str, Any]] = [
         {"images": ["cat.png", "deep/dog.png"]},
         {"images": "cat.png"},
         {"image": ["deep/../cat.png"]},
@@ -333,3 +339,24 @@ def test_wrong_types_in_parquet_reach_the_quarantine(folder: Path) -> None:
     (row,) = results(path)
     assert isinstance(row, Quarantined)
     assert (row.id, row.field, row.reason) == ("3", "chosen", "should be text (is float)")
+
+
+def test_further_rejected_answers(folder: Path) -> None:
+    first, second, bad = jsonl(
+        folder,
+        ROW | {"rejected_2": "A mouse.", "rejected_3": "A cow.", "rejected_5": "not read"},
+        ROW | {"id": "b"},
+        ROW | {"id": "c", "rejected_2": ""},
+    )
+    assert isinstance(first, Pair)
+    assert first.more_rejected == ("A mouse.", "A cow.")
+    assert isinstance(second, Pair)
+    assert second.more_rejected == ()
+    assert isinstance(bad, Quarantined)
+    assert (bad.field, bad.reason) == ("more_rejected", "is empty")
+
+
+def test_the_studys_reader_imports_nothing_heavy() -> None:
+    code = "import sys, mmpref.datasets.local; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"numpy", "pyarrow", "PIL", "torch", "pandas"} & set(done.stdout.split())

@@ -1,11 +1,10 @@
 """Benchmark items: images, a question, and what is true about them."""
 
-import copy
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import pyarrow as pa
 
@@ -61,7 +60,7 @@ def write_items(path: str | Path, items: Iterable[Item]) -> None:
     write_rows(path, _SCHEMA, (_row(check(item)) for item in items))
 
 
-class Items(Sequence[Item]):
+class Items(Rows[Item]):
     """The items of a benchmark by number, read when they are asked for, as `Pairs` are.
 
     Opening raises InputError when it cannot be read as one, lacks a column, or holds a text that
@@ -69,27 +68,14 @@ class Items(Sequence[Item]):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._rows = Rows(path, _SCHEMA, optional=["position"])
-        self._numbers = range(len(self._rows))
+        super().__init__(path, _SCHEMA, optional=["position"])
         check = _Check(path)
-        for number, row in enumerate(self._rows.scan(["id", "prompt", "truth"]), 1):
-            check(_item(self.path, number, row | {"images": []}))
+        for place, row in enumerate(self.scan(["id", "prompt", "truth"])):
+            check(self.record(row, place))
 
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    @overload
-    def __getitem__(self, key: int) -> Item: ...
-    @overload
-    def __getitem__(self, key: slice) -> "Items": ...
-    def __getitem__(self, key: int | slice) -> "Item | Items":
-        if isinstance(key, slice):
-            part = copy.copy(self)
-            part._numbers = self._numbers[key]
-            return part
-        number = self._numbers[key]
-        return _item(self.path, int(self._rows.places[number]) + 1, self._rows[number])
+    def record(self, row: dict[str, Any], place: int) -> Item:
+        """Return the item that a row holds; without its images when they were not read."""
+        return _item(self.path, place + 1, row)
 
 
 def read_items(path: str | Path) -> list[Item]:
@@ -128,7 +114,7 @@ def _item(path: str | Path, number: int, row: dict[str, Any]) -> Item:
             raise InputError(f"{path}: row {number}: {field} is missing; write a text")
     images = [
         image and (image["bytes"] or (Path(image["path"]) if image["path"] else None))
-        for image in row["images"] or []
+        for image in row.get("images") or []
     ]
     if not all(images):
         raise InputError(

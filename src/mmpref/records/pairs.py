@@ -5,12 +5,11 @@ A source yields `Candidate`s: rows as they were found, unchecked. `validate` tur
 ones to `pairs.parquet` and the others to `quarantine.jsonl` beside it.
 """
 
-import copy
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator
+from itertools import chain, count
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -138,12 +137,11 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
     return write_rows(path, SCHEMA, map(_row, pairs))
 
 
-class Pairs(Sequence[Pair]):
+class Pairs(Rows[Pair]):
     """The pairs of a file that `write_pairs` wrote, or of one that looks the same, by number.
 
     A pair is read when it is asked for, in a time and with a memory that do not depend on the size
-    of the file. A slice is a view of the same file. Can be sent to another process, which opens the
-    file there; not for several threads at once.
+    of the file.
 
     InputError names the file, and the row and the field where there is one. Opening raises it when
     the file cannot be read, a text is missing or empty, or an id occurs twice; reading a pair, when
@@ -152,61 +150,40 @@ class Pairs(Sequence[Pair]):
     """
 
     def __init__(self, path: str | Path, require_rejected: bool = True) -> None:
-        self.path = Path(path)
+        super().__init__(path, SCHEMA, OPTIONAL)
         self._require_rejected = require_rejected
-        self._rows = Rows(path, SCHEMA, OPTIONAL)
-        self._numbers = range(len(self._rows))
-        self._ids: list[str] = []
-        lengths = []
-        known: set[str] = set()
-        for place, row in enumerate(self._rows.scan(TEXTS)):
-            pair = self._pair(row, place, with_images=False)
+        known: dict[str, int] = {}
+        for place, pair in enumerate(self.without_images()):
             if pair.id in known:
                 raise InputError(
                     f"{path}, row {place + 1}, id: {pair.id!r} occurs twice; make ids unique"
                 )
-            known.add(pair.id)
-            self._ids.append(pair.id)
-            lengths.append(sum(map(len, pair.answers.values())))
-        self._lengths = np.array(lengths, dtype=np.int64)
+            known[pair.id] = sum(map(len, pair.answers.values()))
+        self._ids = list(known)
+        self._lengths = np.fromiter(known.values(), np.int64, len(known))
 
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    @overload
-    def __getitem__(self, key: int) -> Pair: ...
-    @overload
-    def __getitem__(self, key: slice) -> "Pairs": ...
-    def __getitem__(self, key: int | slice) -> "Pair | Pairs":
-        if isinstance(key, slice):
-            part = copy.copy(self)
-            part._numbers = self._numbers[key]
-            return part
-        number = self._numbers[key]
-        return self._pair(self._rows[number], int(self._rows.places[number]))
-
-    @property
-    def ids(self) -> list[str]:
-        """The ids, in the order of the pairs."""
-        return [self._ids[self._rows.places[number]] for number in self._numbers]
-
-    @property
-    def answer_lengths(self) -> np.ndarray:
-        """How many characters all answers of each pair have: (pairs,), int64."""
-        return self._lengths[self._rows.places[self._numbers]]
-
-    def without_images(self) -> Iterator[Pair]:
-        """Yield all pairs of the file, in its order, with their texts only."""
-        for place, row in enumerate(self._rows.scan(TEXTS)):
-            yield self._pair(row, place, with_images=False)
-
-    def _pair(self, row: dict[str, Any], place: int, with_images: bool = True) -> Pair:
+    def record(self, row: dict[str, Any], place: int) -> Pair:
+        """Return the pair that a row holds; without its images when they were not read."""
         try:
-            return _pair_of_row(row, self._require_rejected, with_images)
+            return _pair_of_row(row, self._require_rejected)
         except _FieldError as error:
             raise InputError(
                 f"{self.path}, row {place + 1}, {error.field}: {error.reason}"
             ) from None
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids, in the order of the pairs."""
+        return [self._ids[place] for place in self.places]
+
+    @property
+    def answer_lengths(self) -> np.ndarray:
+        """How many characters all answers of each pair have: (pairs,), int64."""
+        return self._lengths[self.places]
+
+    def without_images(self) -> Iterator[Pair]:
+        """Yield all pairs of the file, in its order, with their texts only."""
+        return map(self.record, self.scan(TEXTS), count())
 
 
 def read_pairs(path: str | Path, require_rejected: bool = True) -> list[Pair]:
@@ -334,14 +311,14 @@ def _row(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _pair_of_row(row: dict[str, Any], require_rejected: bool, with_images: bool) -> Pair:
+def _pair_of_row(row: dict[str, Any], require_rejected: bool) -> Pair:
     """Return the pair in a row of the Parquet file; raises _FieldError for what is wrong."""
-    images = row["images"] if with_images else []
+    images = row.get("images") or []
     if not row["id"]:
         raise _FieldError("id", "is empty; give each row an id")
     if row["source"] is None:
         raise _FieldError("source", "is missing; write where the row comes from")
-    if with_images and not images:
+    if "images" in row and not images:
         raise _FieldError("images", "is empty; each pair needs an image")
     if any(image is None or not image["bytes"] for image in images):
         raise _FieldError("images", "is not embedded; write the image file's bytes into the row")

@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar, overload
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from mmpref.errors import InputError
 from mmpref.files import replacing
 
 GROUP_ROWS = 256
-GROUP_BYTES = 2**20
+GROUP_BYTES = 2 * 2**20
 """A row group with so many rows, or bytes of images, ends before a row that shares no image."""
 
 MOST_ROWS = 4 * GROUP_ROWS
@@ -29,21 +29,25 @@ MOST_BYTES = 4 * GROUP_BYTES
 MOST_EXPANDED = 64 * 2**20
 """Here a row group ends anyway, its images counted for each row: other readers expand them."""
 
+GROUPS_AT_ONCE = 4
+"""How many row groups are read together where only their texts are."""
+
 POSITION = pa.field("position", pa.int64())
 IMAGES = pa.field("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
 
+T = TypeVar("T")
 Row = dict[str, Any]
 Images = dict[bytes, int]
 """The images embedded in a row: how many bytes each has, by its digest."""
 
 
-class Rows(Sequence[Row]):
-    """The rows of a Parquet file as dictionaries with the columns of `schema`, by number.
+class Rows(Sequence[T]):
+    """The rows of a Parquet file by number: dictionaries with the columns of `schema`.
 
     Numbers follow the column `position`; in a file without it, the order of the file. Columns in
     `optional` are None in a file that lacks them. Held in memory are the row group last read, one
-    number per row and the file's footer. A copy in another process (fork, pickle) opens the file
-    anew; several threads must not share one.
+    number per row and the file's footer. A slice is a view of the same file. A copy in another
+    process (fork, pickle) opens the file anew; several threads must not share one.
 
     Every read raises InputError naming the file: when it is missing, damaged or of another format,
     lacks a column or has one of another type, or was changed since it was opened.
@@ -59,12 +63,14 @@ class Rows(Sequence[Row]):
             with pq.ParquetFile(self.path) as file:
                 present, groups = file.schema_arrow, file.metadata
                 self._dictionary = list(filter(_holds_images, _leaves(file)))
+            self._file(groups)
             self._missing = dict.fromkeys(set(optional) - set(present.names))
             self.columns = [name for name in schema.names if name not in self._missing]
             _check_columns(self.path, present, schema, self.columns)
             sizes = [groups.row_group(index).num_rows for index in range(groups.num_row_groups)]
             self._ends = np.cumsum(sizes, dtype=np.int64)
             self.places = np.arange(sum(sizes))
+            """The row of the file that each number stands for."""
             if POSITION.name in self.columns:
                 positions = self._file().read([POSITION.name], use_threads=False).column(0)
                 self.places = np.argsort(positions.fill_null(-1).to_numpy(), kind="stable")
@@ -72,8 +78,23 @@ class Rows(Sequence[Row]):
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, number: Any) -> Any:
-        place = int(self.places[number])
+    @overload
+    def __getitem__(self, key: int) -> T: ...
+    @overload
+    def __getitem__(self, key: slice) -> Self: ...
+    def __getitem__(self, key: int | slice) -> T | Self:
+        if isinstance(key, slice):
+            part = object.__new__(type(self))
+            vars(part).update(vars(self), places=self.places[key])
+            return part
+        place = int(self.places[key])
+        return self.record(self._row(place), place)
+
+    def record(self, row: Row, place: int) -> Any:
+        """Return what a row, number `place` of the file, stands for."""
+        return row
+
+    def _row(self, place: int) -> Row:
         group = int(np.searchsorted(self._ends, place, side="right"))
         with self._reading():
             table = self._group(group)
@@ -85,26 +106,24 @@ class Rows(Sequence[Row]):
         """Yield the rows with only some of their columns, in the order of the file."""
         names = [name for name in self.columns if name in columns]
         missing = {name: None for name in self._missing if name in columns}
-        left = len(self)
-        batches = self._file().iter_batches(GROUP_ROWS, columns=names, use_threads=False)
-        while True:
+        for first in range(0, len(self._ends), GROUPS_AT_ONCE):
             with self._reading():
-                batch = next(batches, None)
-                rows = batch.to_pylist() if batch else []
-                left -= len(rows)
-                if batch is None and left:
-                    raise ValueError(f"its rows and their number differ by {left}")
-            if batch is None:
-                return
+                groups = range(first, min(first + GROUPS_AT_ONCE, len(self._ends)))
+                table = self._file().read_row_groups(groups, names, use_threads=False)
+                self._demand_rows(table, groups)
+                rows = table.to_pylist()
             yield from (missing | row for row in rows)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_opened": None, "_cached": None}
 
-    def _file(self) -> pq.ParquetFile:
+    def _file(self, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
         if self._opened is None or self._opened[0] != os.getpid():
             file = pq.ParquetFile(
-                self.path, read_dictionary=self._dictionary, page_checksum_verification=True
+                self.path,
+                metadata=footer,
+                read_dictionary=self._dictionary,
+                page_checksum_verification=True,
             )
             self._opened = os.getpid(), file
         return self._opened[1]
@@ -114,11 +133,15 @@ class Rows(Sequence[Row]):
             self._cached = None  # so that two are never held
             file = self._file()
             table = file.read_row_group(index, self.columns, use_threads=False)
-            missing = file.metadata.row_group(index).num_rows - len(table)
-            if missing:
-                raise ValueError(f"its rows and their number differ by {missing}")
+            self._demand_rows(table, range(index, index + 1))
             self._cached = index, table
         return self._cached[1]
+
+    def _demand_rows(self, table: pa.Table, groups: range) -> None:
+        """Arrow takes a damaged column for a short one."""
+        wanted = self._ends[groups[-1]] - (self._ends[groups[0] - 1] if groups[0] else 0)
+        if len(table) != wanted:
+            raise ValueError(f"{len(table)} rows where {wanted} are expected")
 
     def _now(self) -> tuple[int, ...]:
         status = self.path.stat()
@@ -168,7 +191,7 @@ def write_rows(path: str | Path, schema: pa.Schema, rows: Iterable[Row]) -> int:
         _write(temporary, schema, noted())
         order = _clustered(images)
         if _stored([images[number] for number in order]) < _stored(images):
-            scattered = Rows(temporary, schema)
+            scattered: Rows[Row] = Rows(temporary, schema)
             with replacing(temporary) as clustered:
                 _write(clustered, schema, ((scattered[n], images[n]) for n in order))
     return len(images)
