@@ -560,5 +560,5 @@ def test_images_become_data_urls(kind, media_type, same):
 
 
 def test_what_is_no_image_is_not_sent():
-    with pytest.raises(InputError, match="no image"):
+    with pytest.raises(InputError, match="is not an image"):
         image_part(b"<svg/>")
