@@ -36,7 +36,7 @@ def main(
     """
     resources = Resources(folder=data, judge=True, judge_runs=judge_runs)
     calls, scorer = judge_calls(read_items(items), read_answers(responses), resources, responses)
-    settings = judges.settings_of(judge)
+    settings = judges.judge_settings(judge)
     # Beside the output, which Snakemake would remove with a failed job.
     store = output.with_name(f".{output.name.split('.')[0]}.replies.jsonl")
     if dry_run:

@@ -65,7 +65,7 @@ def call(main: Command) -> None:
             metavar=kinds[0].__name__.upper(),
             instance_from_str=lambda texts: kinds[0](texts[0]),
             is_instance=lambda value: value is None or isinstance(value, kinds[0]),
-            str_from_instance=lambda value: [] if value is None else [str(value)],
+            str_from_instance=lambda value: ["none" if value is None else str(value)],
         )
 
     config = (tyro.conf.FlagCreatePairsOff,)

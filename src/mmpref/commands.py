@@ -89,10 +89,10 @@ def score(
         resources = replace(resources, judge=True, judge_runs=judge_runs)
         part = judge_part(judge)
         if judgements:
-            settings = judges.settings_of(part, asks=False)
+            settings = judges.judge_settings(part, asks=False)
             replies = judges.read_replies(judgements)
         else:
-            settings = judges.settings_of(part)
+            settings = judges.judge_settings(part)
             calls, scorer = scoring.judge_calls(questions, responses, resources, answers)
             store = output.with_suffix(".replies.jsonl")
             if dry_run:

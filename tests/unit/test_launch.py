@@ -102,20 +102,21 @@ def test_two_processes_share_machine_and_cores(tmp_path, script):
 def test_more_processes_than_cores_are_refused(monkeypatch):
     monkeypatch.setattr(launch, "_cores", lambda: 2)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    with pytest.raises(InputError, match=r"processes is 3, .* 2 cores"):
+    with pytest.raises(InputError, match=r"processes is 3, .* 2 cores can"):
         launch.main(["--processes", "3", "--", "script.py"])
 
 
-def test_more_processes_than_gpus_are_refused(monkeypatch):
+@pytest.mark.parametrize(("gpus", "words"), [(4, "4 GPUs"), (1, "1 GPU")])
+def test_more_processes_than_gpus_are_refused(monkeypatch, gpus, words):
     monkeypatch.setattr(launch, "_cores", lambda: 64)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
-    with pytest.raises(InputError, match=r"processes is 8, .* 4 GPUs"):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    with pytest.raises(InputError, match=rf"processes is 8, .* {words} can be used"):
         launch.main(["--processes", "8", "--", "script.py"])
 
 
 def test_several_machines_need_slurm(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with pytest.raises(InputError, match="no SLURM job"):
+    with pytest.raises(InputError, match="not a SLURM job"):
         launch.main(["--nodes", "2", "--", "script.py"])
 
 
@@ -206,7 +207,14 @@ def alive(pid):
 )
 def test_no_process_outlives_the_launcher(tmp_path, script, sent, code):
     command = launcher("--processes", 2, "--", script(SLEEP), tmp_path)
-    running = subprocess.Popen(command, env=without("RANK"), stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command,
+        env=without("RANK"),
+        stderr=subprocess.PIPE,
+        text=True,
+        # In the background of a script SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     files = [tmp_path / "0", tmp_path / "1"]
     deadline = time.monotonic() + 60
     while not all(file.exists() and file.read_text() for file in files):

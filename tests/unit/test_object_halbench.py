@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_data import refined_synonyms, with_nltk
 from verdicts import values
 
 from mmpref.benchmarks.object_halbench import score as object_halbench
@@ -14,22 +15,14 @@ from mmpref.records.items import Item
 from mmpref.scoring.judge import Reply
 from mmpref.scoring.resources import Resources
 
-BENCHMARKS = Path(__file__).parents[2].parent / "shared" / "benchmarks"
-SYNONYMS = BENCHMARKS / "objhal" / "synonyms_refine.txt"
-
-pytestmark = pytest.mark.skipif(not SYNONYMS.is_file(), reason="no ../shared")
+SYNONYMS = refined_synonyms()
 
 LONG = "A photo that shows something in detail."
 
 
 @pytest.fixture(scope="module", autouse=True)
 def nltk_data():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NLTK_DATA", str(BENCHMARKS.parent / "nltk_data"))
-        import nltk
-
-        patch.setattr(nltk.data, "path", [str(BENCHMARKS.parent / "nltk_data")])
-        yield
+    yield from with_nltk()
 
 
 @pytest.fixture

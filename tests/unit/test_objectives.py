@@ -1,10 +1,14 @@
 import math
+import re
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs, View
 from mmpref.objectives import DPO, MDPO
+from mmpref.study.reference import Stored, stored_for
+from mmpref.study.runs import Run
 
 DEGRADED = View("chosen", "crop_0_20")
 POLICY = {
@@ -115,3 +119,53 @@ def test_large_margins_stay_finite(objective):
     reference = tensors({**{view: [0.0, 0.0] for view in POLICY}, REJECTED: [1e4, -1e4]})
     outcome = objective.model_copy(update={"beta": 1.0})(policy, reference)
     assert torch.isfinite(outcome.losses).all()
+
+
+# --- what a run needs of the stages before its training ---
+
+
+def run_of(objective, **changes):
+    training = changes.pop("training", {})
+    parts = {"model": "m", "preferences": "p", "objective": objective, "training": training}
+    return Run.model_validate({**parts, **changes})
+
+
+def test_a_reference_file_holds_what_some_run_needs(monkeypatch):
+    monkeypatch.setattr(MDPO, "by_token", True)
+    runs = [
+        run_of({"name": "dpo"}),
+        run_of({"name": "mdpo"}, training={"epochs": 2}),
+        run_of({"name": "mdpo", "conditional": False}, preferences="other"),
+        run_of({"name": "mdpo", "degraded_image": "black"}),
+        Run(model="m"),
+    ]
+    assert stored_for(runs, "m", "p", "original", 5) == Stored(
+        image="original", answers=("chosen", "rejected"), by_token=True
+    )
+    assert stored_for(runs[:1], "m", "p", "original", 5).by_token is False
+    crops = stored_for(runs, "m", "p", "crop_0_20", 5)
+    assert crops == Stored(image="crop_0_20", answers=("chosen",), by_token=True, epochs=2, seed=5)
+    assert stored_for(runs, "m", "p", "black", 5).epochs == 3
+    assert stored_for(runs, "m", "other", "crop_0_20", 5) is None
+    assert stored_for(runs, "n", "p", "original", 5) is None
+
+
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        (View("chosen", "rotated"), "the image 'rotated', which no stage makes; valid are: orig"),
+        (View("best"), "the answer 'best', which pairs do not have; valid are: chosen"),
+        (View("rejected_1"), "the answer 'rejected_1'"),
+    ],
+)
+def test_a_view_that_no_stage_makes_is_refused(monkeypatch, view, message):
+    monkeypatch.setattr(DPO, "views", property(lambda self: (CHOSEN, REJECTED, view)))
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        run_of({"name": "dpo"})
+
+
+def test_further_rejected_answers_may_be_asked_for(monkeypatch):
+    more = (CHOSEN, REJECTED, View("rejected_2"), View("rejected_10"))
+    monkeypatch.setattr(DPO, "views", property(lambda self: more))
+    stored = stored_for([run_of({"name": "dpo"})], "m", "p", "original", 0)
+    assert stored.answers == ("chosen", "rejected", "rejected_10", "rejected_2")

@@ -11,7 +11,7 @@ from mmpref.logprobs import reference_shard
 from mmpref.logprobs.degradation import degraded_images
 from mmpref.logprobs.encoding import encode
 from mmpref.logprobs.examples import Examples, Turn, batches_of
-from mmpref.logprobs.forward import log_probabilities
+from mmpref.logprobs.forward import Example, log_probabilities
 from mmpref.logprobs.reference import merge, origin, read_reference
 from mmpref.logprobs.reference_shard import compute_shard
 from mmpref.logprobs.views import CHOSEN, REJECTED, View
@@ -110,7 +110,7 @@ def test_an_interrupted_shard_goes_on_to_the_same_bytes(
 ):
     arguments = (saved_llava, pairs_file, "float32", 2, CROPS)
     compute_shard(tmp_path / "undisturbed.parquet", *arguments)
-    batches = []
+    batches: list[list[Example] | None] = []
 
     def counted(vlm, examples, *rest):
         if len(batches) in (2, 6):

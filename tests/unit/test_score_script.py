@@ -9,8 +9,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import nltk
 import pandas as pd
 import pytest
+from benchmark_data import BENCHMARKS as SHARED
+from benchmark_data import SYNONYMS, needs_shared, nltk_folder, refined_synonyms
 from judge_server import CUT, HTML, MODEL, JudgeServer, text
 from PIL import Image
 
@@ -20,15 +23,13 @@ from mmpref.commands import score as command
 from mmpref.downloads import load
 
 ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared" / "benchmarks"
-NLTK = ROOT.parent / "shared" / "nltk_data"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared")
 
 
 @pytest.fixture
 def score(monkeypatch, tmp_path, capfd):
     """A function from arguments to the written scores, or to the error message."""
-    monkeypatch.setenv("NLTK_DATA", str(NLTK))
+    monkeypatch.setenv("NLTK_DATA", str(nltk_folder()))
+    monkeypatch.setattr(nltk.data, "path", [str(nltk_folder())])
 
     def call(benchmark: str, answers: str, data: Path, *more: str) -> dict | str:
         path = tmp_path / "answers.json"
@@ -130,7 +131,6 @@ def test_a_benchmark_or_folder_that_is_not_there(score, pope, tmp_path):
     assert "coco_pope_random.json" in score("pope-coco-random", "", pope)
 
 
-@needs_shared
 @pytest.mark.parametrize(
     ("benchmark", "rows", "words"),
     [
@@ -138,9 +138,30 @@ def test_a_benchmark_or_folder_that_is_not_there(score, pope, tmp_path):
         ("pope-coco-random-2910", 2910, "3,000 rows, 1,500 of them with label yes: not the random"),
     ],
 )
-def test_the_versions_of_popes_random_questions_are_told_apart(score, benchmark, rows, words):
-    message = score(benchmark, answers(*["Yes"] * rows), SHARED / "pope")
+def test_the_versions_of_popes_random_questions_are_told_apart(
+    score, tmp_path, benchmark, rows, words
+):
+    questions = (
+        {
+            "question_id": n,
+            "image": f"{n // 6}.jpg",
+            "text": f"Is there a thing {n} in the image?",
+            "label": "yes" if n % 2 else "no",
+        }
+        for n in range(1, 3001)
+    )
+    (tmp_path / "coco_pope_random.json").write_text(lines(*questions))
+    message = score(benchmark, answers(*["Yes"] * rows), tmp_path)
     assert words in message
+
+
+def test_answers_without_ids_are_joined_by_their_questions(score, pope):
+    rows = [json.loads(row) for row in next(pope.rglob("*.json")).read_text().splitlines()]
+    given = [{"question": row["text"], "answer": row["label"]} for row in rows]
+    scores = score("pope-coco-popular", lines(*given), pope)
+    assert scores["official"]["accuracy"] == scores["strict"]["F1"] == 1
+    message = score("pope-coco-popular", lines(*given[1:], given[0]), pope)
+    assert "questions are not the benchmark's at that place (first: line 1)" in message
 
 
 @needs_shared
@@ -187,9 +208,28 @@ def test_chair_of_published_captions(score):
     )
 
 
-@needs_shared
-def test_a_file_without_answers_is_an_error(score):
-    assert "it is empty" in score("chair", "", SHARED / "chair")
+@pytest.fixture
+def chair(tmp_path) -> Path:
+    """A folder of CHAIR's with two images."""
+    folder = tmp_path / "chair"
+    folder.mkdir()
+    shutil.copy(SYNONYMS, folder)
+    (folder / "coco2014_gt_objects_subset.json").write_text('{"7": ["dog"], "8": ["cup"]}')
+    return folder
+
+
+def test_chair_of_the_images_described(score, chair):
+    scores = score("chair", json.dumps({"7": "Two dogs and a bus. A cup."}), chair)
+    assert scores["items"] == 1
+    # "bus" is not a name to the official scorer, whose singular of it is "bu".
+    assert (scores["official"]["CHAIRi"], scores["strict"]["CHAIRi"]) == (50, pytest.approx(200 / 3))
+    assert "no ground truth for 1 images (9)" in score(
+        "chair", lines({"image_id": 9, "caption": "A dog."}), chair
+    )
+
+
+def test_a_file_without_answers_is_an_error(score, chair):
+    assert "it is empty" in score("chair", "", chair)
 
 
 @pytest.fixture
@@ -329,12 +369,11 @@ def test_llava_bench_is_judged_beside_the_reference(score, monkeypatch):
     assert scores["unparsed_rate"] == pytest.approx(10 / 90)
 
 
-@needs_shared
 def test_object_halbench_with_a_judge_and_without(score, tmp_path, monkeypatch):
     (tmp_path / "objhal").mkdir()
     (tmp_path / "chair").mkdir()
     (tmp_path / "chair" / "coco2014_gt_objects_subset.json").write_text('{"7": ["dog"], "8": []}')
-    shutil.copy(SHARED / "objhal" / "synonyms_refine.txt", tmp_path / "objhal")
+    shutil.copy(refined_synonyms(), tmp_path / "objhal")
     image = base64.b64encode(b"photo").decode()
     questions = [{"image_id": n, "question": "What is there?", "image": image} for n in (7, 8)]
     (tmp_path / "objhal" / "obj_halbench_300_with_image.jsonl").write_text(lines(*questions))

@@ -157,7 +157,7 @@ def expected(study):
         images = list(dict.fromkeys(view.image for view in views))
         examples = Examples(vlm.processor, pairs, images, ("chosen", "rejected"), reference.seeds)
         dataset = PairDataset(examples, reference, views)
-        order = Order(pairs.answer_lengths, settings.epochs, settings.batch_size, seed=5)
+        order = Order(pairs.answer_lengths.tolist(), settings.epochs, settings.batch_size, seed=5)
         trained = policy.trained()
         optimizer = torch.optim.AdamW(
             [
@@ -194,8 +194,8 @@ def expected(study):
             optimizer.zero_grad()
         policy.eval()
         with torch.no_grad():
-            batch = [dataset[turn].example for turn in order.batch(0)]
-            return losses, norms, said_by(policy, batch, (CHOSEN, REJECTED))
+            first = [dataset[turn].example for turn in order.batch(0)]
+            return losses, norms, said_by(policy, first, (CHOSEN, REJECTED))
 
     return {
         "plain": train({"name": "mdpo"}),
@@ -312,7 +312,7 @@ def test_the_log_is_short(alone):
 
 def test_a_loss_that_is_not_finite_names_step_and_pair(study, alone):
     message = (study / "bad reference" / "error.txt").read_text()
-    order = Order(Pairs(study / "pairs.parquet").answer_lengths, 2, 4, seed=5)
+    order = Order(Pairs(study / "pairs.parquet").answer_lengths.tolist(), 2, 4, seed=5)
     step = next(step for step in range(5) if any(turn.number == 6 for turn in order.batch(step)))
     assert f"step {step + 1}: the loss of the pairs p6 is not finite" in message
     assert not (study / "bad reference" / "adapter").exists()
@@ -321,7 +321,8 @@ def test_a_loss_that_is_not_finite_names_step_and_pair(study, alone):
 def batch_logps(vlm, study):
     pairs = Pairs(study / "pairs.parquet")
     examples = Examples(vlm.processor, pairs, ["original"], ["chosen", "rejected"], {})
-    batch = [examples[turn] for turn in Order(pairs.answer_lengths, EPOCHS, 4, seed=5).batch(0)]
+    order = Order(pairs.answer_lengths.tolist(), EPOCHS, 4, seed=5)
+    batch = [examples[turn] for turn in order.batch(0)]
     with torch.no_grad():
         return log_probabilities(vlm, batch, (CHOSEN, REJECTED))
 

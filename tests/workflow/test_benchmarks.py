@@ -164,6 +164,8 @@ def test_an_interrupted_judge_is_asked_only_for_the_rest(own_benchmarks, monkeyp
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # In the background of a script, where this test may run, SIGINT is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         while len(server.requests) < 2 and process.poll() is None:
             time.sleep(0.05)

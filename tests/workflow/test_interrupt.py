@@ -14,7 +14,7 @@ STAGES = {
     "Drawing the toy world's pairs": 0.2,
     "Sampling rejected answers": 4.0,
     "Putting the shards": 0.2,
-    "Reference log-probabilities under degraded images": 4.0,
+    "Reference log-probabilities of bdhs, image crop": 4.0,
     "Training mdpo": 6.0,
     "Answers of mdpo": 3.0,
     "Scoring mdpo": 0.2,
@@ -37,6 +37,8 @@ def run_until(checkout, messages):
         text=True,
         # A group of its own, as a terminal's foreground job is.
         process_group=0,
+        # In the background of a script, where these tests may run, SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     found = None
     printed = []

@@ -24,11 +24,17 @@ _IRREGULAR_PLURALS = {
 
 
 class Mention(NamedTuple):
-    """The object called `name`, mentioned in characters `start` to `end` of a text."""
+    """The object called `name`, mentioned as `word` in characters `start` to `end` of a text."""
 
     name: str
     start: int
     end: int
+    word: str = ""
+
+    @property
+    def span(self) -> dict[str, str | int]:
+        """What the report shows of it: `name`, `start` and `end`."""
+        return {"name": self.name, "start": self.start, "end": self.end}
 
 
 def find_mentions(text: str, vocabulary: tuple[str, ...]) -> list[Mention]:

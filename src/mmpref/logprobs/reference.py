@@ -110,7 +110,10 @@ def read_reference(
             )
         if stored.seed is not None:
             seeds[image] = stored.seed
-    return Reference(pairs, tables, seeds)
+    reference = Reference(pairs, tables, seeds)
+    # Arrow would keep what it needed to unpack the files, three times as much.
+    pa.default_memory_pool().release_unused()
+    return reference
 
 
 def _refuse_others(file: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -4,8 +4,18 @@ An objective never sees a model. It names the views it needs (an answer under an
 the policy's and the reference's log-probabilities of them to losses and rewards.
 """
 
-from mmpref.objectives.dpo import DPO
-from mmpref.objectives.mdpo import MDPO
-from mmpref.objectives.objective import Objective, Outcome
+from typing import Any
 
-__all__ = ["DPO", "MDPO", "Objective", "Outcome"]
+
+def __getattr__(name: str) -> Any:
+    """Let `from mmpref.objectives import MDPO` find a class in whatever file it is.
+
+    Imports at the top would make each objective part of what every other one depends on, and an
+    edit of one would train the runs of all anew.
+    """
+    from mmpref.study.registry import modules
+
+    for module in () if name.startswith("_") else modules(__name__):
+        if name in vars(module):
+            return vars(module)[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

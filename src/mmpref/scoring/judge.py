@@ -189,7 +189,7 @@ def settings_from_environment(
     return JudgeSettings(model=model, url=url, key=key, **options)
 
 
-def settings_of(judge: Judge, asks: bool = True) -> JudgeSettings:
+def judge_settings(judge: Judge, asks: bool = True) -> JudgeSettings:
     """Return the settings of a study's judge; the environment counts only if it is asked anything.
 
     Raises InputError as `settings_from_environment`.

@@ -41,7 +41,7 @@ DISORDER = 0.2
 """How often two neighbouring mentions change places."""
 
 
-class Mention:
+class Phrase:
     """An object as a caption mentions it."""
 
     def __init__(self, name: str, position: str) -> None:
@@ -63,7 +63,7 @@ class Caption:
     Each sentence is (which of the templates for its length, its mentions).
     """
 
-    def __init__(self, opening: str, sentences: list[tuple[int, list[Mention]]]) -> None:
+    def __init__(self, opening: str, sentences: list[tuple[int, list[Phrase]]]) -> None:
         self.opening, self.sentences = opening, sentences
 
     @property
@@ -91,8 +91,8 @@ def caption(scene: Scene, extra: Sequence[str], rng: np.random.Generator) -> Cap
     That matters: an object that is only imagined stands among the true ones, so that a model
     cannot leave it out by stopping early.
     """
-    mentions = [Mention(placed.name, placed.position) for placed in scene.objects]
-    mentions += [Mention(name, tuple(WHERE)[rng.integers(len(WHERE))]) for name in extra]
+    mentions = [Phrase(placed.name, placed.position) for placed in scene.objects]
+    mentions += [Phrase(name, tuple(WHERE)[rng.integers(len(WHERE))]) for name in extra]
     expected = list(PRIORS[scene.place])
     mentions = [mentions[i] for i in rng.permutation(len(mentions))]
     mentions.sort(
@@ -152,7 +152,7 @@ def every_text() -> Sequence[str]:
             texts += [yesno_question(name, form) for form in range(len(YESNO_PROMPTS))]
             texts += [yesno_answer(name, True), yesno_answer(name, False)]
             for position in WHERE:
-                one = Mention(name, position)
+                one = Phrase(name, position)
                 for length, templates in SENTENCES.items():
                     texts += [template.format(*[one] * length) for template in templates]
     return texts

@@ -69,7 +69,7 @@ def srun_command(
     """
     if "SLURM_JOB_ID" not in environment or not shutil.which("srun"):
         raise InputError(
-            f"training.nodes is {nodes}, but this is no SLURM job; "
+            f"training.nodes is {nodes}, but this is not a SLURM job; "
             "use `snakemake --profile slurm`, or nodes: 1"
         )
     again = [sys.executable, "-m", "mmpref.training.launch"]
@@ -147,10 +147,11 @@ def _check_room(processes: int, cores: int) -> None:
     import torch
 
     gpus = torch.cuda.device_count()
-    room, what = (gpus, "GPUs") if gpus else (cores, "cores")
+    room, what = (gpus, "GPU") if gpus else (cores, "core")
     if processes > room:
         raise InputError(
-            f"training.processes is {processes}, but this machine has {room} {what} to use"
+            f"training.processes is {processes}, but only {room} {what}{'s' * (room != 1)} can be "
+            "used on this machine; lower it"
         )
 
 

@@ -254,8 +254,8 @@ def _describe(item: Item, response: str, resources: Resources) -> dict[str, Any]
         "flawed": bool(wrong),
         "note": "; ".join(note + differences),
         "expected": f"in the image: {_listed(truth)}",
-        "hallucinated_mentions": [mention._asdict() for mention in wrong],
-        "grounded_mentions": [mention._asdict() for mention in grounded],
+        "hallucinated_mentions": [mention.span for mention in wrong],
+        "grounded_mentions": [mention.span for mention in grounded],
     }
 
 

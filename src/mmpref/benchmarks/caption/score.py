@@ -46,7 +46,7 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     objects, likely = set(item.truth["objects"]), set(item.truth["likely"])
     mentions = find_mentions(response, tuple(item.truth["vocabulary"]))
     named = {mention.name for mention in mentions}
-    hallucinated = [mention._asdict() for mention in mentions if mention.name not in objects]
+    hallucinated = [mention.span for mention in mentions if mention.name not in objects]
     return {
         **form(response),
         "hallucinated_answers": int(bool(hallucinated)),
@@ -57,7 +57,7 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
         "likely_mentioned": len(likely & named),
         "likely": len(likely),
         "hallucinated_mentions": hallucinated,
-        "grounded_mentions": [mention._asdict() for mention in mentions if mention.name in objects],
+        "grounded_mentions": [mention.span for mention in mentions if mention.name in objects],
         "flawed": bool(hallucinated),
         "note": "" if response.strip() else "no answer",
         "expected": f"In the image: {', '.join(item.truth['objects']) or 'no known object'}",

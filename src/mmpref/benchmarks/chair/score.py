@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from mmpref.benchmarks.chair.words import Words, official_mentions, read_words
+from mmpref.language.mentions import Mention
 from mmpref.language.words import lemma, singular
 from mmpref.records.items import Item
 from mmpref.scoring.resources import Resources
@@ -20,15 +21,6 @@ from mmpref.scoring.statistics import Array, Metric, Sums, printed, ratio
 _WORD = re.compile(r"[^\W_]+(?:['’‐‑-][^\W_]+)*")
 _HYPHEN = re.compile(r"[‐‑-]")
 _APOSTROPHE = re.compile(r"['’]")
-
-
-class Mention(NamedTuple):
-    """The class `name`, mentioned as `word` in characters `start` to `end` of a text."""
-
-    name: str
-    word: str
-    start: int
-    end: int
 
 
 class Piece(NamedTuple):
@@ -113,7 +105,7 @@ def find_mentions(text: str, words: Words) -> list[Mention]:
         word, kind = words.names[name]
         if kind is not None:
             start, end = pieces[place].start, pieces[place + len(name) - 1].end
-            found.append(Mention(kind, word, start, end))
+            found.append(Mention(kind, start, end, word))
         place += len(name)
     if any(mention.word == "toilet" for mention in found):
         return [mention for mention in found if mention.word != "seat"]
@@ -144,9 +136,9 @@ def expected(objects: Sequence[str]) -> str:
 def spans(mentions: Iterable[Mention], objects: Collection[str]) -> dict[str, list[dict[str, Any]]]:
     """Return the mentions of classes that are not and that are in the image, for the report."""
     found: dict[str, list[dict[str, Any]]] = {"hallucinated_mentions": [], "grounded_mentions": []}
-    for name, _, start, end in mentions:
-        column = "grounded_mentions" if name in objects else "hallucinated_mentions"
-        found[column].append({"name": name, "start": start, "end": end})
+    for mention in mentions:
+        column = "grounded_mentions" if mention.name in objects else "hallucinated_mentions"
+        found[column].append(mention.span)
     return found
 
 
