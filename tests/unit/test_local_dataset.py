@@ -15,7 +15,7 @@ from PIL import Image
 
 from mmpref.datasets.local import read_local
 from mmpref.errors import InputError
-from mmpref.records.pairs import read_pairs, validate, write_valid_pairs
+from mmpref.records.pairs import Pairs, validate, write_valid_pairs
 from mmpref.records.rows import Candidate, Pair, Quarantined
 
 ROW = {"id": "a", "image": "cat.png", "prompt": "What?", "chosen": "A cat.", "rejected": "A dog."}
@@ -85,7 +85,7 @@ def test_the_finished_file_is_read_again(folder: Path) -> None:
     path = folder / "mine.jsonl"
     write_jsonl(path, [ROW])
     write_valid_pairs(folder / "pairs.parquet", read_local(path))
-    (pair,) = read_pairs(folder / "pairs.parquet")
+    (pair,) = list(Pairs(folder / "pairs.parquet"))
     (again,) = results(folder / "pairs.parquet")
     assert isinstance(again, Pair)
     assert (again.id, again.images, again.prompt, again.chosen, again.rejected) == (

@@ -12,7 +12,7 @@ from mmpref.datasets.local import read_local
 from mmpref.errors import InputError
 from mmpref.records import photos
 from mmpref.records.images import open_image
-from mmpref.records.pairs import read_pairs, write_valid_pairs
+from mmpref.records.pairs import Pairs, write_valid_pairs
 from mmpref.records.photos import write_photos
 
 PAIRS = Path(__file__).parents[2] / "config/photos/pairs.jsonl"
@@ -67,7 +67,7 @@ def test_every_kind_of_file_is_there_and_none_is_quarantined(
     path = tmp_path / "pairs.parquet"
     assert write_valid_pairs(path, read_local(folder / "pairs.jsonl")) == (len(ROWS), 0)
     sizes = {}
-    for pair, row in zip(read_pairs(path), ROWS, strict=True):
+    for pair, row in zip(list(Pairs(path)), ROWS, strict=True):
         assert (pair.id, pair.chosen) == (row["id"], row["chosen"])
         sizes[Path(row["image"]).name] = open_image(pair.images[0]).size
     assert sizes["china.large.jpg"] == (4096, 2731)

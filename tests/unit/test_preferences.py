@@ -18,7 +18,7 @@ from PIL import Image
 
 from mmpref.errors import InputError
 from mmpref.records import parquet
-from mmpref.records.pairs import SCHEMA, read_pairs, validate, write_pairs, write_valid_pairs
+from mmpref.records.pairs import SCHEMA, Pairs, validate, write_pairs, write_valid_pairs
 from mmpref.records.rows import Candidate, Pair, Quarantined
 
 
@@ -149,7 +149,7 @@ def test_no_row_is_lost(candidates: list[Candidate], require_rejected: bool) -> 
             assert not path.exists()
             kept, quarantined = 0, len(candidates)
         else:
-            assert len(read_pairs(path, require_rejected)) == kept
+            assert len(Pairs(path, require_rejected)) == kept
         lines = read_lines(Path(folder, "quarantine.jsonl"))
     assert kept + quarantined == len(candidates)
     assert len(lines) == quarantined
@@ -206,9 +206,9 @@ def test_pairs_come_back_as_they_were(tmp_path: Path) -> None:
         replace(pair(3), meta={"file": "Bäume/\udcff.png", "nested": [1, {"a": None}]}),
     ]
     assert write_pairs(tmp_path / "pairs.parquet", iter(pairs)) == 3
-    assert read_pairs(tmp_path / "pairs.parquet") == pairs
+    assert list(Pairs(tmp_path / "pairs.parquet")) == pairs
     write_pairs(tmp_path / "none.parquet", [])
-    assert read_pairs(tmp_path / "none.parquet") == []
+    assert list(Pairs(tmp_path / "none.parquet")) == []
 
 
 def test_equal_pairs_give_equal_bytes_in_row_groups(
@@ -225,7 +225,7 @@ def test_equal_pairs_give_equal_bytes_in_row_groups(
     monkeypatch.setattr(parquet, "GROUP_BYTES", max(map(len, images)) + 1)
     write_pairs(two, pairs)
     assert pq.ParquetFile(two).metadata.num_row_groups == 5
-    assert read_pairs(two) == pairs
+    assert list(Pairs(two)) == pairs
 
 
 def test_the_features_are_those_that_datasets_would_write() -> None:
@@ -250,9 +250,9 @@ def test_the_features_are_those_that_datasets_would_write() -> None:
 def test_pairs_without_rejected_answer_are_for_samplers_only(tmp_path: Path) -> None:
     path = tmp_path / "pairs.parquet"
     write_pairs(path, [pair(1), pair(2, rejected="")])
-    assert read_pairs(path, require_rejected=False) == [pair(1), pair(2, rejected="")]
+    assert list(Pairs(path, require_rejected=False)) == [pair(1), pair(2, rejected="")]
     with pytest.raises(InputError, match=r"pairs.parquet, row 2, rejected: is empty; let a sampl"):
-        read_pairs(path)
+        list(Pairs(path))
 
 
 def written(path: Path, **columns: Any) -> Path:
@@ -306,7 +306,7 @@ def test_a_wrong_file_is_named_with_row_and_field(
 ) -> None:
     path = written(tmp_path / "pairs.parquet", **columns)
     with pytest.raises(InputError, match=f"pairs.parquet, {message}"):
-        read_pairs(path)
+        list(Pairs(path))
 
 
 def test_files_of_other_writers_are_read(tmp_path: Path) -> None:
@@ -330,21 +330,21 @@ def test_files_of_other_writers_are_read(tmp_path: Path) -> None:
         }
     )
     pq.write_table(wide, path)
-    assert read_pairs(path) == [pair(1)]
+    assert list(Pairs(path)) == [pair(1)]
 
 
 def test_repeated_ids_are_refused(tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs.parquet", [pair(1), pair(2), pair(1)])
     with pytest.raises(InputError, match=r"pairs.parquet, row 3, id: 'pair-1' occurs twice"):
-        read_pairs(tmp_path / "pairs.parquet")
+        list(Pairs(tmp_path / "pairs.parquet"))
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "pairs.parquet"
     with pytest.raises(InputError, match=r"pairs.parquet: does not exist"):
-        read_pairs(path)
+        list(Pairs(path))
     with pytest.raises(InputError, match="cannot be read as a Parquet file"):
-        read_pairs(tmp_path)
+        list(Pairs(tmp_path))
     write_pairs(path, [pair(number) for number in range(50)])
     data = path.read_bytes()
     damaged = [b"", b"id,prompt\n", data[:100], data[:-10], data[100:]]
@@ -352,7 +352,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     for content in damaged:
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"pairs.parquet(, row|: cannot be read)"):
-            read_pairs(path)
+            list(Pairs(path))
 
 
 def test_flipped_bits_never_pass_for_content(tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ def test_flipped_bits_never_pass_for_content(tmp_path: Path) -> None:
     for position in range(0, len(data), 17):
         path.write_bytes(data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :])
         try:
-            assert read_pairs(path) == pairs, position  # what nobody reads may well have changed
+            assert list(Pairs(path)) == pairs, position  # what nobody reads may well have changed
         except InputError:
             refused += 1
     assert refused > len(data) / 17 / 2
@@ -380,7 +380,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         write_pairs(path, interrupted())
-    assert read_pairs(path) == [pair(1)]
+    assert list(Pairs(path)) == [pair(1)]
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -402,5 +402,5 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "OSError" in done.stderr
-    assert read_pairs(path) == []
+    assert list(Pairs(path)) == []
     assert list(tmp_path.iterdir()) == [path]

@@ -13,7 +13,7 @@ from synthetic_study import NASTY, SyntheticStudy, open_items, write_study
 
 from mmpref.errors import InputError
 from mmpref.records.items import read_items
-from mmpref.records.pairs import read_pairs
+from mmpref.records.pairs import Pairs
 from mmpref.reporting import figures
 from mmpref.reporting.page import Figures, Sampled, write_page
 from mmpref.reporting.tables import Results, Tables, read_results, summarise
@@ -47,7 +47,7 @@ def inputs(study: SyntheticStudy) -> dict[str, Any]:
             training=figures.svg(figures.training_curves(runs, colours, labels)),
             sampling=figures.svg(figures.sampling_statistics({"bdhs": statistics})),
         ),
-        "sampled": {"bdhs": Sampled(statistics, read_pairs(study.pairs))},
+        "sampled": {"bdhs": Sampled(statistics, list(Pairs(study.pairs)))},
         "study": "name: demo\nruns:\n  base: {model: toy}  # </pre>\n",
         "versions": {"mmpref": "0.1.0", "torch": "2.13.0"},
         "gallery": 30,

@@ -13,7 +13,7 @@ from trl.data_utils import apply_chat_template
 
 from mmpref.records.images import open_image
 from mmpref.records.items import load_image, read_items, write_items
-from mmpref.records.pairs import read_pairs, write_pairs
+from mmpref.records.pairs import Pairs, write_pairs
 from mmpref.toyworld import language, render
 from mmpref.toyworld.benchmark import caption_items, preference_pairs, yesno_items
 from mmpref.toyworld.model import IMAGE_TOKENS, PATCH_SIZE, build_model, build_processor
@@ -364,6 +364,6 @@ def test_preference_pairs_differ_by_one_hallucination(tmp_path):
             assert extra in pair.meta["likely"]
             assert not chosen - rejected
     write_pairs(tmp_path / "pairs.parquet", pairs)
-    assert read_pairs(tmp_path / "pairs.parquet") == pairs
+    assert list(Pairs(tmp_path / "pairs.parquet")) == pairs
     assert preference_pairs(0, 60, yesno_share=0.3) == pairs
     assert preference_pairs(0, 5, yesno_share=0.0) == preference_pairs(0, 9, yesno_share=0.0)[:5]
