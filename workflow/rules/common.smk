@@ -31,13 +31,14 @@ shell.prefix(
 )
 
 
-def code(script, *parts):
+def code(script, *parts, model=None):
     """Return the digest of a script, of the library it uses, and of the files of `parts`.
 
-    A part of the study that has a file of its own (an objective, a dataset) is found by its name,
-    so no import leads there.
+    A part of the study that has a file of its own (an objective, a dataset, the family of a
+    `model`) is found by its name, so no import leads there.
     """
     files = [sys.modules[type(part).__module__].__file__ for part in parts]
+    files += family_of(model) if model else []
     return digest([ROOT / "scripts" / script, *files], ROOT / "src")
 
 
@@ -116,6 +117,16 @@ def model_of(name):
     """Return the folder of a model."""
     model = study.models[name]
     return model.folder if model.source == "local" else f"resources/models/{name}"
+
+
+def family_of(name):
+    """Return the file of the family that a model folder of the user's belongs to, if it has one."""
+    config = Path(model_of(name)) / "config.json"
+    if study.models[name].source != "local" or not config.is_file():
+        return []
+    family = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    file = ROOT / "src" / "mmpref" / "models" / "families" / f"{family}.py"
+    return [file] if file.is_file() else []
 
 
 def benchmark_data(wildcards):

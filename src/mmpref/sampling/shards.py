@@ -13,11 +13,11 @@ from mmpref.records.rows import Pair
 _VALUES_PER_TENSOR = 256
 
 
-def shard_of(pairs: Sequence[Pair], shard: int, shards: int) -> list[Pair]:
-    """Return the pairs of a shard, 0 <= `shard` < `shards`: every `shards`-th one."""
+def numbers_of(total: int, shard: int, shards: int) -> range:
+    """Return the numbers of a shard's pairs, 0 <= `shard` < `shards`: every `shards`-th one."""
     if not 0 <= shard < shards:
         raise ValueError(f"shard {shard} of {shards} does not exist")
-    return list(pairs[shard::shards])
+    return range(shard, total, shards)
 
 
 def merge(shards: Sequence[Sequence[Pair]]) -> list[Pair]:

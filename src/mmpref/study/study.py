@@ -21,6 +21,7 @@ from mmpref.study.parts import Name, Part
 from mmpref.study.preferences import Preferences
 from mmpref.study.registry import OneOf
 from mmpref.study.report import Report, Table
+from mmpref.study.responses import Responses
 from mmpref.study.runs import Run, Training
 
 
@@ -37,6 +38,7 @@ class Study(Part):
     preferences: dict[Name, Preferences] = Field(default_factory=dict)
     training: Training = Field(default_factory=Training, description="default of all runs")
     runs: dict[Name, Run] = Field(min_length=1)
+    responses: Responses = Field(default_factory=Responses)
     judges: dict[Name, Judge] = Field(default_factory=dict)
     benchmarks: dict[Name, Benchmark] = Field(default_factory=dict)
     table: Table = Field(default_factory=Table)
