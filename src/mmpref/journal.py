@@ -66,3 +66,12 @@ def _row_of(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) else None
+
+
+def key_of(path: Path) -> str | None:
+    """Return the key of a journal; None where there is no journal, or none that was begun whole."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        row = _row_of(file.readline())
+    return str(row["journal of"]) if row and "journal of" in row else None

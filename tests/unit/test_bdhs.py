@@ -18,7 +18,6 @@ from mmpref.records.pairs import read_pairs, validate, write_pairs
 from mmpref.records.rows import Pair, Quarantined, candidates
 from mmpref.records.shards import merge
 from mmpref.sampling import bdhs
-from mmpref.sampling.bdhs import sample_shard
 from mmpref.sampling.decoding import Sampler
 from mmpref.sampling.masking import visible_tokens
 from mmpref.sampling.splitting import sentence_spans
@@ -58,6 +57,10 @@ def settings(**changes):
             **changes,
         }
     )
+
+
+def sample_shard(*arguments):
+    return list(bdhs.sample_shard(*arguments))
 
 
 def scores(*values):
@@ -158,9 +161,9 @@ def test_the_last_answer_is_free_and_counts_whatever_it_says(llava, pairs, tmp_p
     contexts = []
 
     class Scripted(Sampler):
-        def complete(self, prompts, visible, requests):
-            contexts.append([request.context for row in requests for request in row])
-            return super().complete(prompts, visible, requests)
+        def complete(self, jobs):
+            contexts.append([request.context for job in jobs for request in job.requests])
+            return super().complete(jobs)
 
         def draw(self, logits, uniforms):
             if contexts[-1] == [[]]:
@@ -206,10 +209,10 @@ def test_an_answer_equal_to_the_chosen_one_is_quarantined(llava, pairs, tmp_path
     class Scripted(Sampler):
         """Says `No.` in a free answer, and the full stop after what is kept in a guided one."""
 
-        def complete(self, prompts, visible, requests):
-            free = requests[0][0].begin is None
+        def complete(self, jobs):
+            free = jobs[0].requests[0].begin is None
             self.script = iter([*no_stop, eos] if free else [no_stop[-1], eos])
-            return super().complete(prompts, visible, requests)
+            return super().complete(jobs)
 
         def draw(self, logits, uniforms):
             return torch.full((len(logits),), next(self.script))
@@ -296,7 +299,6 @@ import os, signal
 from pathlib import Path
 from mmpref.models import VisionLanguageModel
 from mmpref.records.pairs import read_pairs
-from mmpref.sampling.bdhs import sample_shard
 from mmpref.study.preferences import Bdhs
 calls = []
 def similarity(texts, others):

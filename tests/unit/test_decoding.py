@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mmpref.randomness import generator
-from mmpref.sampling.decoding import Request, Sampler, prefill
+from mmpref.sampling.decoding import Job, Request, Sampler, prefill
 from mmpref.sampling.masking import visible_tokens
 
 ANSWERS = [
@@ -40,11 +40,29 @@ def requests(contexts, tokens=12, begin=0):
     ]
 
 
+def jobs_of(prompts, visible, wanted):
+    return [
+        Job(number, *job) for number, job in enumerate(zip(prompts, wanted, visible, strict=True))
+    ]
+
+
+def complete(sampler, prompts, visible, wanted, rows=None):
+    done = dict(sampler.complete(jobs_of(prompts, visible, wanted), rows))
+    assert len(done) == len(prompts)
+    return [done[number] for number in range(len(prompts))]
+
+
+def embedded(vlm, prompt, answer):
+    is_image = torch.cat([prompt.is_image, torch.zeros_like(answer, dtype=torch.bool)])
+    ids = torch.cat([prompt.input_ids, answer])
+    return vlm.embed(ids, is_image, vlm.image_features([prompt])[0])[None]
+
+
 @torch.no_grad()
 def plain_logits(vlm, prompt, visible, context):
     """The full sequence; hidden image tokens are hidden by an explicit mask, positions count on."""
     answer = torch.tensor(context, dtype=torch.long)
-    embeddings = vlm.embed(prompt, vlm.image_features([prompt])[0], answer)[None]
+    embeddings = embedded(vlm, prompt, answer)
     length = embeddings.shape[1]
     seen = torch.ones(length, length, dtype=torch.bool).tril()
     seen[:, : len(prompt)] &= visible
@@ -74,7 +92,7 @@ def plain_greedy(vlm, prompt, visible, context, tokens):
 def test_leaving_tokens_out_equals_masking_them(vlm, picture):
     prompts, visible, contexts = batch(vlm, picture)
     assert not any(mask.all() for mask in visible)
-    read = prefill(vlm, prompts, visible, contexts)
+    read = prefill(vlm, jobs_of(prompts, visible, requests(contexts)))
     logits = vlm.lm_head(read.hidden)
     expected = [
         plain_logits(vlm, prompt, mask, context)
@@ -88,13 +106,12 @@ def test_leaving_tokens_out_equals_masking_them(vlm, picture):
 def test_hidden_tokens_are_not_computed(llava, picture):
     prompts, _, contexts = batch(llava, picture)
     visible = [~prompt.is_image for prompt in prompts]
-    read = prefill(llava, prompts, visible, contexts)
+    read = prefill(llava, jobs_of(prompts, visible, requests(contexts)))
     branch = len("No red c")
-    longest = max(
-        int(mask.sum()) + max(map(len, row)) + (branch if i == 0 else 0)
-        for i, (mask, row) in enumerate(zip(visible, contexts, strict=True))
-    )
-    assert read.keys.shape[1] == longest
+    trunks = [
+        int(mask.sum()) + max(map(len, row)) for mask, row in zip(visible, contexts, strict=True)
+    ]
+    assert read.cache[0][0].shape[2] == sum(trunks) + branch
 
 
 def test_a_batch_is_read_once_and_then_only_new_tokens(llava, picture):
@@ -105,15 +122,15 @@ def test_a_batch_is_read_once_and_then_only_new_tokens(llava, picture):
     )
     prompts, visible, contexts = batch(llava, picture)
     with_bias(llava, [llava.processor.eos_token_id], -1000.0)
-    Sampler(llava, 1, 1).complete(prompts, visible, requests(contexts, tokens=5, begin=None))
-    assert lengths[0][0] == 3
+    complete(Sampler(llava, 1, 1), prompts, visible, requests(contexts, tokens=5, begin=None))
+    assert lengths[0][0] == 1  # without padding, one after the other
     assert lengths[1:] == [(7, 1)] * 4
 
 
 def test_greedy_completions_are_those_of_one_token_at_a_time(vlm, picture):
     prompts, visible, contexts = batch(vlm, picture)
     wanted = requests(contexts, begin=None)
-    found = Sampler(vlm, temperature=0, top_p=1).complete(prompts, visible, wanted)
+    found = complete(Sampler(vlm, temperature=0, top_p=1), prompts, visible, wanted)
     for prompt, mask, row, completions in zip(prompts, visible, contexts, found, strict=True):
         for context, completion in zip(row, completions, strict=True):
             assert completion.token_ids == plain_greedy(vlm, prompt, mask, context, 12)
@@ -121,13 +138,13 @@ def test_greedy_completions_are_those_of_one_token_at_a_time(vlm, picture):
 
 def test_greedy_completions_are_those_of_transformers_where_all_is_visible(vlm, picture):
     prompts, visible, contexts = batch(vlm, picture, mask_ratio=0)
-    found = Sampler(vlm, temperature=0, top_p=1).complete(
-        prompts, visible, requests(contexts, begin=None)
+    found = complete(
+        Sampler(vlm, temperature=0, top_p=1), prompts, visible, requests(contexts, begin=None)
     )
     for prompt, row, completions in zip(prompts, contexts, found, strict=True):
         for context, completion in zip(row, completions, strict=True):
             answer = torch.tensor(context, dtype=torch.long)
-            embeddings = vlm.embed(prompt, vlm.image_features([prompt])[0], answer)[None]
+            embeddings = embedded(vlm, prompt, answer)
             expected = vlm.model.generate(
                 inputs_embeds=embeddings,
                 attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long),
@@ -146,10 +163,10 @@ def test_completions_do_not_depend_on_the_batch(vlm, picture):
     wanted[0][1] = Request(wanted[0][1].context, wanted[0][1].uniforms[:3], 0)
     wanted[1] = [Request(request.context, request.uniforms[:7], 0) for request in wanted[1]]
     sampler = Sampler(vlm, temperature=1, top_p=0.9)
-    together = sampler.complete(prompts, visible, wanted)
+    together = complete(sampler, prompts, visible, wanted)
     for i, (row, completions) in enumerate(zip(wanted, together, strict=True)):
         for request, completion in zip(row, completions, strict=True):
-            alone = sampler.complete([prompts[i]], [visible[i]], [[request]])[0][0]
+            alone = complete(sampler, [prompts[i]], [visible[i]], [[request]])[0][0]
             assert alone == completion
     assert len({tuple(c.token_ids) for row in together for c in row}) == 7
 
@@ -161,7 +178,7 @@ def test_an_uncertain_model_does_not_repeat_itself(llava, picture):
         [Request(contexts[0][1], generator("other", i).random(12), None) for i in range(5)],
         *requests(contexts)[1:],
     ]
-    assert len({c.text for c in sampler.complete(prompts, visible, request)[0]}) == 5
+    assert len({c.text for c in complete(sampler, prompts, visible, request)[0]}) == 5
 
 
 def with_bias(vlm, token_ids, amount=1000.0):
@@ -179,9 +196,9 @@ def with_bias(vlm, token_ids, amount=1000.0):
 def test_special_tokens_are_never_sampled(llava, picture, temperature):
     with_bias(llava, llava.processor.unsampled_token_ids)
     prompts, visible, contexts = batch(llava, picture)
-    read = prefill(llava, prompts, visible, contexts)
+    read = prefill(llava, jobs_of(prompts, visible, requests(contexts)))
     assert llava.processor.image_token_id in llava.lm_head(read.hidden).topk(3).indices[0]
-    found = Sampler(llava, temperature, top_p=0.9).complete(prompts, visible, requests(contexts))
+    found = complete(Sampler(llava, temperature, top_p=0.9), prompts, visible, requests(contexts))
     for row in found:
         for completion in row:
             assert completion.token_ids
@@ -191,7 +208,7 @@ def test_special_tokens_are_never_sampled(llava, picture, temperature):
 def test_end_of_sequence_ends_a_completion(llava, picture):
     with_bias(llava, [llava.processor.eos_token_id])
     prompts, visible, contexts = batch(llava, picture)
-    found = Sampler(llava, 1, 1).complete(prompts, visible, requests(contexts))
+    found = complete(Sampler(llava, 1, 1), prompts, visible, requests(contexts))
     assert {(c.text, c.end, *c.token_ids) for row in found for c in row} == {("", "answer")}
 
 
@@ -220,7 +237,7 @@ def test_where_a_completion_ends(llava, picture, monkeypatch, kept, said, text, 
     before = encoded(llava, "It is. ")
     request = Request(before + encoded(llava, kept), np.zeros(limit), len(before))
     shown = torch.ones(len(prompt), dtype=torch.bool)
-    found = Sampler(llava, 1, 1).complete([prompt], [shown], [[request]])[0][0]
+    found = complete(Sampler(llava, 1, 1), [prompt], [shown], [[request]])[0][0]
     assert (found.text, found.end) == (text, end)
 
 
@@ -229,7 +246,7 @@ def test_without_a_sentence_a_completion_goes_on_to_the_end(llava, picture, monk
     monkeypatch.setattr(Sampler, "draw", lambda *_: torch.tensor([next(script)]))
     prompt = llava.processor.encode_prompt("What?", [picture(0)])
     shown = torch.ones(len(prompt), dtype=torch.bool)
-    found = Sampler(llava, 1, 1).complete([prompt], [shown], [[Request([], np.zeros(50))]])[0][0]
+    found = complete(Sampler(llava, 1, 1), [prompt], [shown], [[Request([], np.zeros(50))]])[0][0]
     assert (found.text, found.end) == ("A cup. A bowl.", "answer")
 
 

@@ -32,16 +32,18 @@ shell.prefix(
 )
 
 
-def code(script, *more):
+def code(script, *more, model=None):
     """Return the digest of a script, of the library it uses, and of `more`.
 
-    What has a file of its own (an objective, a dataset, a benchmark) is found by its name, so no
-    import leads there: `more` are such files, or parts of the study that stand for theirs.
+    What has a file of its own (an objective, a dataset, a benchmark, the family of a `model`) is
+    found by its name, so no import leads there: `more` are such files, or parts of the study that
+    stand for theirs.
     """
     files = [
         one if isinstance(one, Path) else sys.modules[type(one).__module__].__file__
         for one in more
     ]
+    files += family_of(model) if model else []
     return digest([ROOT / "scripts" / script, *files], ROOT / "src")
 
 
@@ -135,6 +137,16 @@ def settings_of_items(part):
 
 def seed_of_items(part):
     return study.seed if part.seeded else None
+
+
+def family_of(name):
+    """Return the file of the family that a model folder of the user's belongs to, if it has one."""
+    config = Path(model_of(name)) / "config.json"
+    if study.models[name].source != "local" or not config.is_file():
+        return []
+    family = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    file = ROOT / "src" / "mmpref" / "models" / "families" / f"{family}.py"
+    return [file] if file.is_file() else []
 
 
 def benchmark_data(wildcards):

@@ -1,15 +1,15 @@
 """Answers to the benchmarks, and their scores."""
 
 
-rule respond:
+rule respond_shard:
     input:
         model=run_model,
         adapter=run_adapter,
         benchmark_items="<results>/benchmarks/{benchmark}/items.parquet",
     output:
-        "<results>/responses/{run}/seed{seed}/{benchmark}.jsonl",
+        "<results>/responses/{run}/seed{seed}/shards/{benchmark}/{shard}.jsonl",
     log:
-        "<results>/logs/respond/{run}-seed{seed}-{benchmark}.log",
+        "<results>/logs/respond_shard/{run}-seed{seed}-{benchmark}-{shard}.log",
     conda:
         "../../envs/training.yaml"
     resources:
@@ -17,20 +17,41 @@ rule respond:
         runtime=120,
         gpus_per_node=1,
     params:
-        adapter=lambda wildcards, input: (
-            f"--adapter {input.adapter}" if input.adapter else ""
+        arguments=lambda wildcards: flags(
+            settings=study.responses,
+            dtype=study.training.dtype,
+            max_new_tokens=study.benchmarks[wildcards.benchmark].max_new_tokens,
+            shard=wildcards.shard,
         ),
-        dtype=study.training.dtype,
-        max_new_tokens=lambda wildcards: study.benchmarks[
-            wildcards.benchmark
-        ].max_new_tokens,
-        code=code("respond.py"),
+        files=lambda wildcards, input: flags(adapter=input.adapter),
+        code=lambda wildcards: code(
+            "respond_shard.py", model=study.runs[wildcards.run].model
+        ),
     message:
-        "Answers of {wildcards.run} (seed {wildcards.seed}) to {wildcards.benchmark}"
+        "Answers of {wildcards.run} (seed {wildcards.seed}) to {wildcards.benchmark}, shard {wildcards.shard}"
     shell:
-        'python "$MMPREF"/scripts/respond.py --model {input.model} {params.adapter}'
-        " --dtype {params.dtype} --items {input.benchmark_items} --max-new-tokens {params.max_new_tokens}"
-        " --output {output} 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/respond_shard.py {params.arguments} {params.files}'
+        " --model {input.model} --items {input.benchmark_items} --output {output}"
+        " 2>&1 | tee -i {log}"
+
+
+rule respond:
+    input:
+        lambda wildcards: [
+            f"<results>/responses/{wildcards.run}/seed{wildcards.seed}/shards/{wildcards.benchmark}/{shard}.jsonl"
+            for shard in range(study.responses.shards)
+        ],
+    output:
+        "<results>/responses/{run}/seed{seed}/{benchmark}.jsonl",
+    log:
+        "<results>/logs/respond/{run}-seed{seed}-{benchmark}.log",
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    message:
+        "Putting the answers of {wildcards.run} (seed {wildcards.seed}) to {wildcards.benchmark} together"
+    shell:
+        "cat {input} > {output} 2> {log}"
 
 
 rule judge:

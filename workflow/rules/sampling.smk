@@ -40,18 +40,21 @@ rule bdhs_shard:
         runtime=240,
         gpus_per_node=1,
     params:
-        settings=lambda wildcards: settings(
-            study.preferences[wildcards.preferences].bdhs
+        arguments=lambda wildcards: flags(
+            settings=study.preferences[wildcards.preferences].bdhs,
+            seed=study.seed,
+            dtype=study.training.dtype,
+            shard=wildcards.shard,
         ),
-        seed=study.seed,
-        dtype=study.training.dtype,
-        code=code("bdhs_shard.py"),
+        code=lambda wildcards: code(
+            "bdhs_shard.py",
+            model=study.preferences[wildcards.preferences].bdhs.model,
+        ),
     message:
         "Sampling rejected answers: {wildcards.preferences}, shard {wildcards.shard}"
     shell:
-        'python "$MMPREF"/scripts/bdhs_shard.py --settings {params.settings:q} --seed {params.seed}'
-        " --model {input.model} --dtype {params.dtype} --pairs {input.pairs} --shard {wildcards.shard}"
-        " --output {output} 2>&1 | tee -i {log}"
+        'python "$MMPREF"/scripts/bdhs_shard.py {params.arguments}'
+        " --model {input.model} --pairs {input.pairs} --output {output} 2>&1 | tee -i {log}"
 
 
 rule bdhs_merge:

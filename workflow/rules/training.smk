@@ -23,7 +23,7 @@ rule reference_shard:
             shard=int(wildcards.shard),
             shards=study.reference.shards,
         ),
-        code=code("reference_shard.py"),
+        code=lambda wildcards: code("reference_shard.py", model=wildcards.model),
     message:
         "Reference log-probabilities of {wildcards.preferences}, image {wildcards.image}, shard {wildcards.shard}"
     shell:
@@ -82,7 +82,11 @@ rule train:
         ),
         deepspeed=deepspeed_of,
         deepspeed_content=lambda wildcards: content(deepspeed_of(wildcards)),
-        code=lambda wildcards: code("train.py", study.runs[wildcards.run].objective),
+        code=lambda wildcards: code(
+            "train.py",
+            study.runs[wildcards.run].objective,
+            model=study.runs[wildcards.run].model,
+        ),
     message:
         "Training {wildcards.run}, seed {wildcards.seed}"
     shell:

@@ -79,12 +79,8 @@ class VisionLanguageModel:
             )
         return list(flat.split(lengths))
 
-    def embed(self, prompt: Prompt, features: Tensor, answer: Tensor | None = None) -> Tensor:
-        """Return input embeddings [P + R, H] of a prompt with its image features put in."""
-        input_ids, is_image = prompt.input_ids, prompt.is_image
-        if answer is not None:
-            input_ids = torch.cat([input_ids, answer])
-            is_image = torch.cat([is_image, torch.zeros_like(answer, dtype=torch.bool)])
+    def embed(self, input_ids: Tensor, is_image: Tensor, features: Tensor) -> Tensor:
+        """Return embeddings [N, H] of tokens [N], with features [image tokens, H] put in."""
         # The placeholder may lie outside of the embedding table; any other id will do.
         text_ids = input_ids.masked_fill(is_image, 0).to(self.device)
         embeddings = self.model.get_input_embeddings()(text_ids)

@@ -7,24 +7,27 @@ other cuts; the last try has no guidance by the chosen answer and counts whateve
 """
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from mmpref.errors import InputError
 from mmpref.fingerprint import fingerprint
 from mmpref.journal import Journal
 from mmpref.language.similarity import Similarity
-from mmpref.models import VisionLanguageModel
+from mmpref.models import Prompt, VisionLanguageModel
 from mmpref.progress import track
 from mmpref.randomness import generator
 from mmpref.records.images import open_image
 from mmpref.records.rows import Pair
 from mmpref.records.shards import shard_of
-from mmpref.sampling.decoding import Completion, Request, Sampler
+from mmpref.sampling.decoding import Completion, Job, Request, Sampler
 from mmpref.sampling.masking import visible_tokens
 from mmpref.sampling.shards import model_fingerprint
 from mmpref.sampling.splitting import Opening, split
@@ -32,6 +35,10 @@ from mmpref.study.preferences import Bdhs
 
 Attempt = dict[str, Any]
 """One try to sample a pair's rejected answer, as JSON holds it: see `attempt`."""
+
+
+SEEN_BYTES = 10**9
+"""Image features kept from one try to the next, per process."""
 
 
 def sample_shard(
@@ -43,11 +50,12 @@ def sample_shard(
     journal: Path,
     shard: int = 0,
     shards: int = 1,
-) -> list[Pair]:
+) -> Iterator[Pair]:
     """Return every `shards`-th pair from `shard` on, with a sampled rejected answer.
 
     What was sampled, and how, is in `meta["bdhs"]`: the fields of `attempt` but for the text. The
     rejected answer may be empty or equal the chosen one; `write_valid_pairs` sorts such pairs out.
+    `pairs` are read by number, a batch at a time.
 
     Batches that are done are kept in the file `journal`, with which an interrupted call goes on.
     The caller removes it once the result is stored. In float32, equal seeds give equal answers
@@ -59,36 +67,73 @@ def sample_shard(
     pairs = shard_of(pairs, shard, shards)
     # What does not change a result is no reason to begin anew.
     relevant = settings.model_dump(exclude={"batch_size", "shards"})
-    key = fingerprint(
-        {
-            "settings": relevant,
-            "seed": seed,
-            "model": model_fingerprint(vlm),
-            "pairs": [_content(pair) for pair in pairs],
-        }
-    )
+    facts = {"settings": relevant, "seed": seed, "model": model_fingerprint(vlm)}
+    content, ids = hashlib.sha256(fingerprint(facts).encode()), {}
+    for number, pair in enumerate(pairs):
+        ids[number] = pair.id
+        content.update(json.dumps(_content(pair)).encode())
     sampler = Sampler(vlm, settings.temperature, settings.top_p)
-    last: dict[str, Attempt] = {pair.id: {"iteration": 0, "accepted": False} for pair in pairs}
-    with Journal(journal, key) as done:
+    seen = Seen(vlm)
+    last: dict[str, Attempt] = {name: {"iteration": 0, "accepted": False} for name in ids.values()}
+    with Journal(journal, content.hexdigest()[:16]) as done:
         last.update((row["id"], row) for row in done.rows)
         for iteration in range(1, settings.iterations + 1):
-            open_pairs = [
-                pair
-                for pair in pairs
-                if not last[pair.id]["accepted"] and last[pair.id]["iteration"] < iteration
+            left = [
+                number
+                for number, name in ids.items()
+                if not last[name]["accepted"] and last[name]["iteration"] < iteration
             ]
             batches = [
-                open_pairs[first : first + settings.batch_size]
-                for first in range(0, len(open_pairs), settings.batch_size)
+                left[first : first + settings.batch_size]
+                for first in range(0, len(left), settings.batch_size)
             ]
             if not batches:
                 continue
-            label = f"BDHS iteration {iteration}, {len(open_pairs)} answers in batches"
+            label = f"BDHS iteration {iteration}, {len(left)} answers in batches"
             for batch in track(batches, label, total=len(batches)):
-                rows = attempt(sampler, similarity, batch, settings, seed, iteration)
+                rows = attempt(
+                    sampler,
+                    similarity,
+                    [pairs[number] for number in batch],
+                    settings,
+                    seed,
+                    iteration,
+                    seen,
+                )
                 done.append(rows)
                 last.update((row["id"], row) for row in rows)
-    return [_with_rejected(pair, last[pair.id]) for pair in pairs]
+    return (_with_rejected(pairs[number], last[name]) for number, name in ids.items())
+
+
+class Seen:
+    """Prompts with their image features, which are the same at every try: kept while they fit."""
+
+    def __init__(self, vlm: VisionLanguageModel) -> None:
+        self.vlm = vlm
+        self.kept: dict[str, tuple[Prompt, Tensor]] = {}
+        self.bytes = 0
+
+    def __call__(self, pairs: Sequence[Pair]) -> list[tuple[Prompt, Tensor]]:
+        """Return prompt and image features [image tokens, H] of each pair."""
+        new = {pair.id: self._prompt(pair) for pair in pairs if pair.id not in self.kept}
+        with torch.no_grad():
+            features = self.vlm.image_features(list(new.values())) if new else []
+        found = dict(zip(new, zip(new.values(), features, strict=True), strict=True))
+        for name, (prompt, states) in found.items():
+            if self.bytes + states.nbytes <= SEEN_BYTES:
+                # Without the pixels, and apart from the features of the rest of the batch.
+                pixels = {name: own for name, own in prompt.pixels.items() if "values" not in name}
+                lean = Prompt(prompt.input_ids, prompt.is_image, pixels)
+                self.kept[name] = lean, states.clone()
+                self.bytes += states.nbytes
+        return [found[pair.id] if pair.id in found else self.kept[pair.id] for pair in pairs]
+
+    def _prompt(self, pair: Pair) -> Prompt:
+        try:
+            images = [open_image(data) for data in pair.images]
+            return self.vlm.processor.encode_prompt(pair.prompt, images)
+        except InputError as error:
+            raise InputError(f"pair {pair.id}: {error}") from error
 
 
 def attempt(
@@ -98,6 +143,7 @@ def attempt(
     settings: Bdhs,
     seed: int,
     iteration: int,
+    seen: "Seen | None" = None,
 ) -> list[Attempt]:
     """Try once to sample a rejected answer for each pair.
 
@@ -115,36 +161,30 @@ def attempt(
     """
     vlm = sampler.vlm
     free = iteration == settings.iterations > 1
-    prompts, visible = [], []
+    jobs: list[Job] = []
     openings: list[list[Opening]] = []
-    requests: list[list[Request]] = []
-    for pair in pairs:
+    looked = (seen or Seen(vlm))(pairs)
+    for number, (pair, (prompt, features)) in enumerate(zip(pairs, looked, strict=True)):
         try:
-            prompt = vlm.processor.encode_prompt(
-                pair.prompt, [open_image(data) for data in pair.images]
-            )
             length = len(vlm.processor.encode_answer(pair.chosen))
         except InputError as error:
             raise InputError(f"pair {pair.id}: {error}") from error
-        prompts.append(prompt)
         mask_draws = generator(seed, "bdhs-mask", pair.id, iteration)
-        visible.append(visible_tokens(prompt, settings.mask_ratio, mask_draws))
+        visible = visible_tokens(prompt, settings.mask_ratio, mask_draws)
         limit = 2 * length + settings.max_new_tokens if free else settings.max_new_tokens
         if free:
             openings.append([])
-            requests.append([Request([], _uniforms(seed, pair, iteration, 0, limit))])
+            requests = [Request([], _uniforms(seed, pair, iteration, 0, limit))]
         else:
             split_draws = generator(seed, "bdhs-split", pair.id, iteration)
             openings.append(split(vlm.processor.tokenizer, pair.chosen, split_draws))
-            requests.append(
-                [
-                    Request(
-                        opening.context, _uniforms(seed, pair, iteration, k, limit), opening.begin
-                    )
-                    for k, opening in enumerate(openings[-1])
-                ]
-            )
-    completions = sampler.complete(prompts, visible, requests)
+            requests = [
+                Request(opening.context, _uniforms(seed, pair, iteration, k, limit), opening.begin)
+                for k, opening in enumerate(openings[-1])
+            ]
+        jobs.append(Job(number, prompt, requests, visible, features))
+    done = dict(sampler.complete(jobs))
+    completions = [done[number] for number in range(len(pairs))]
     texts = [
         row[0].text if free else _joined(kept, row)
         for kept, row in zip(openings, completions, strict=True)
@@ -159,16 +199,16 @@ def attempt(
             "accepted": iteration == settings.iterations
             or (score < settings.similarity_threshold and _differs(text, pair.chosen)),
             "free": free,
-            "visible": int(shown[prompt.is_image].sum()),
-            "image_tokens": int(prompt.is_image.sum()),
+            "visible": int(job.visible[job.prompt.is_image].sum()),
+            "image_tokens": int(job.prompt.is_image.sum()),
             "unfinished": any(completion.end == "limit" for completion in row),
             "sentences": [
                 {"kept": opening.text, "completed": completion.text, "swapped": opening.swapped}
                 for opening, completion in zip(kept, row, strict=not free)
             ],
         }
-        for pair, prompt, shown, text, score, kept, row in zip(
-            pairs, prompts, visible, texts, scores, openings, completions, strict=True
+        for pair, job, text, score, kept, row in zip(
+            pairs, jobs, texts, scores, openings, completions, strict=True
         )
     ]
 

@@ -1,13 +1,13 @@
-"""Sampling many completions at once from few prompts.
+"""Sampling many completions from few prompts.
 
 A prompt and the openings that are to be completed after it share one forward pass: each opening
 sees the prompt and the tokens it begins with, and what several openings have in common is computed
-once. Hidden prompt tokens are left out of the sequence while all others keep their positions, which
-gives what an attention mask over the full sequence gives. Then all openings of all prompts are
-completed as one batch.
+once (`mmpref.logprobs.layout`). Hidden prompt tokens are left out of the sequence while all others
+keep their positions, which gives what an attention mask over the full sequence gives. Then all
+openings are completed side by side; the row of a finished one goes to one that waits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from mmpref.logprobs.attention import read
+from mmpref.logprobs.layout import Opened, common_start, sampling_layout
 from mmpref.models import Prompt, VisionLanguageModel
 from mmpref.sampling.splitting import has_open_stop, sentence_end
 
@@ -50,69 +52,49 @@ class Completion:
 
 
 @dataclass(frozen=True)
-class Prefilled:
-    """What a model has read, for N contexts in all, listed prompt by prompt.
+class Job:
+    """What to complete after a prompt, and a `key` to tell the result by.
 
-    `hidden` [N, H] are the last hidden states of the contexts, `positions` [N] of their next
-    tokens. `cache` holds keys and values [B, heads, L, width] of each layer, `rows` [N] tells in
-    which row there a context lies and `keys` [N, L] which tokens of it its last token sees.
+    `visible` [P] tells which of the prompt's tokens are seen; `features` [image
+    tokens, H] are the prompt's image features where they are known already.
+    """
+
+    key: int
+    prompt: Prompt
+    requests: Sequence[Request]
+    visible: Tensor
+    features: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """What a model has read, for N contexts in all, listed job by job.
+
+    `hidden` [N, H] are the last hidden states of the contexts, `cache` holds keys and values
+    [1, heads, tokens, width] of each layer, `opened` tells which of them belong to a context.
     """
 
     cache: list[tuple[Tensor, Tensor]]
     hidden: Tensor
-    positions: Tensor
-    rows: Tensor
-    keys: Tensor
+    opened: list[Opened]
 
 
-def prefill(
-    vlm: VisionLanguageModel,
-    prompts: Sequence[Prompt],
-    visible: Sequence[Tensor],
-    contexts: Sequence[Sequence[list[int]]],
-) -> Prefilled:
-    """Read the prompts' visible tokens and the contexts [prompt][context] that follow each.
-
-    A row is `[prompt, trunk, branch, branch, ...]`: the trunk is the longest context, and a branch
-    is what another context does not have in common with it.
-    """
-    rows = [_row(*row) for row in zip(prompts, visible, contexts, strict=True)]
-    features = vlm.image_features(prompts)
-    embeddings = torch.nn.utils.rnn.pad_sequence(
-        [
-            vlm.embed(prompt, feature, row.answer_ids)[row.kept.to(vlm.device)]
-            for prompt, feature, row in zip(prompts, features, rows, strict=True)
-        ],
-        batch_first=True,
+def prefill(vlm: VisionLanguageModel, jobs: Sequence[Job]) -> Prefilled:
+    """Read the visible tokens of the jobs' prompts and the contexts that follow each."""
+    prompts = [job.prompt for job in jobs]
+    layout, opened = sampling_layout(
+        vlm.family,
+        prompts,
+        [job.visible for job in jobs],
+        [[request.context for request in job.requests] for job in jobs],
+        room=max(len(request.uniforms) for job in jobs for request in job.requests),
     )
-
-    def padded(name: str, value: int) -> Tensor:
-        parts = [getattr(row, name) for row in rows]
-        whole = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=value)
-        return whole.to(vlm.device)
-
-    segments, reach, positions = padded("segments", -1), padded("reach", -1), padded("positions", 0)
-    column = torch.arange(embeddings.shape[1], device=vlm.device)
-    own = (segments[:, :, None] == segments[:, None, :]) & (column <= column[:, None])
-    trunk = (segments == 0)[:, None, :] & (column <= reach[:, :, None])
-    sees = own | trunk
+    unknown = iter(vlm.image_features([job.prompt for job in jobs if job.features is None]))
+    features = [next(unknown) if job.features is None else job.features for job in jobs]
     cache = DynamicCache()
-    hidden = vlm.language_model(
-        inputs_embeds=embeddings,
-        attention_mask=_additive(sees, embeddings.dtype)[:, None],
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state
-    row_of = torch.cat([torch.full_like(row.last, i) for i, row in enumerate(rows)]).to(vlm.device)
-    last = torch.cat([row.last for row in rows]).to(vlm.device)
-    return Prefilled(
-        [(keys, values) for keys, values, _ in cache],
-        hidden[row_of, last],
-        positions[row_of, last] + 1,
-        row_of,
-        sees[row_of, last],
-    )
+    hidden = read(vlm, layout, torch.cat(features), past_key_values=cache, use_cache=True)
+    last = torch.stack([context.columns[-1] for context in opened]).to(vlm.device)
+    return Prefilled([(keys, values) for keys, values, _ in cache], hidden[last], opened)
 
 
 class Sampler:
@@ -126,63 +108,49 @@ class Sampler:
         self.vlm = vlm
         self.temperature = temperature
         self.top_p = top_p
-        vocabulary = vlm.processor.tokenizer.batch_decode(
-            [[i] for i in range(len(vlm.processor.tokenizer))]
-        )
         self._unsampled = torch.tensor(vlm.processor.unsampled_token_ids, device=vlm.device)
+        tokenizer = vlm.processor.tokenizer
+        vocabulary = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
         self._may_end = [not _ENDS.isdisjoint(text) for text in vocabulary]
 
     @torch.no_grad()
     def complete(
-        self,
-        prompts: Sequence[Prompt],
-        visible: Sequence[Tensor],
-        requests: Sequence[Sequence[Request]],
-    ) -> list[list[Completion]]:
-        """Return the completions [prompt][request]; `visible` [P] tells each prompt's tokens."""
-        contexts = [[request.context for request in row] for row in requests]
-        runs = [_Run(self.vlm, request) for row in requests for request in row]
-        self._decode(prefill(self.vlm, prompts, visible, contexts), runs)
-        done = iter(runs)
-        return [[next(done).completion() for _ in row] for row in requests]
+        self, jobs: Iterable[Job], rows: int | None = None
+    ) -> Iterator[tuple[int, list[Completion]]]:
+        """Yield each job's key and completions, in the order in which they are finished.
 
-    def _decode(self, start: Prefilled, runs: list["_Run"]) -> None:
-        vlm = self.vlm
-        room = max(len(run.request.uniforms) for run in runs)
-        uniforms = np.zeros((len(runs), room))
-        for i, run in enumerate(runs):
-            uniforms[i, : len(run.request.uniforms)] = run.request.uniforms
-        draws = torch.from_numpy(uniforms).to(vlm.device)
-        layers = [_Buffer(keys, values, start.rows, room) for keys, values in start.cache]
-        cache = Cache(layers=list(layers))
-        dtype = start.hidden.dtype
-        mask = _additive(torch.nn.functional.pad(start.keys, (0, room), value=True), dtype)
-        mask, positions, hidden = mask[:, None, None], start.positions, start.hidden
-        length = start.keys.shape[1]
-        batch = runs
-        for step in range(room):
-            token_ids = self.draw(vlm.lm_head(hidden), draws[:, step])
-            for run, token_id in zip(batch, token_ids.tolist(), strict=True):
-                if not run.finished:
-                    run.append(token_id, self._may_end[token_id])
-            going = [i for i, run in enumerate(batch) if not run.finished]
-            if not going:
-                return
-            # Dropping the finished ones copies the cache, so that is not done for each of them.
-            if len(going) <= 0.8 * len(batch):
-                batch = [batch[i] for i in going]
-                index = torch.tensor(going, device=vlm.device)
-                token_ids, draws = token_ids[index], draws[index]
-                mask, positions = mask[index], positions[index]
-                for layer in layers:
-                    layer.batch_select_indices(index)
-            hidden = vlm.language_model(
-                inputs_embeds=vlm.model.get_input_embeddings()(token_ids[:, None]),
-                attention_mask=mask[..., : length + step + 1],
-                position_ids=positions[:, None] + step,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state[:, -1]
+        At most `rows` completions (or those of one job) are made side by side, without it all.
+        When an eighth of the rows is free, the next jobs are read.
+        """
+        waiting = iter(jobs)
+        following = next(waiting, None)
+        batch = _Batch(self.vlm)
+        while following or batch.runs:
+            going = len(batch.runs)
+            if rows is None or going <= rows - max(1, rows // 8):
+                chosen: list[Job] = []
+                while following and (
+                    rows is None or going + len(following.requests) <= rows or not going
+                ):
+                    chosen.append(following)
+                    going += len(following.requests)
+                    following = next(waiting, None)
+                if chosen:
+                    batch.add(chosen)
+            for siblings in {id(run.siblings): run.siblings for run in self._step(batch)}.values():
+                if all(run.finished for run in siblings):
+                    yield siblings[0].job.key, [run.completion() for run in siblings]
+
+    def _step(self, batch: "_Batch") -> list["_Run"]:
+        """Sample a token for every row, read it, and return what is finished by it."""
+        draws = [run.request.uniforms[len(run.token_ids)] for run in batch.runs]
+        logits = self.vlm.lm_head(batch.hidden)
+        token_ids = self.draw(logits, torch.tensor(draws, device=self.vlm.device)).tolist()
+        for run, token_id in zip(batch.runs, token_ids, strict=True):
+            run.append(token_id, self._may_end[token_id])
+        finished = [run for run in batch.runs if run.finished]
+        batch.read_on()
+        return finished
 
     def draw(self, logits: Tensor, uniforms: Tensor) -> Tensor:
         """Return token ids [N] for logits [N, V] and draws [N] from U(0, 1).
@@ -209,12 +177,15 @@ class Sampler:
         return torch.searchsorted(cumulative, drawn, right=True)[:, 0]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Run:
-    """A request while it is being completed."""
+    """A request while it is being completed; `siblings` are the runs of its job, itself too."""
 
     vlm: VisionLanguageModel
+    job: Job
     request: Request
+    opened: Opened
+    siblings: list["_Run"]
     token_ids: list[int] = field(default_factory=list)
     end: Literal["sentence", "answer", "limit"] | None = None
     undecided: bool = False
@@ -225,7 +196,7 @@ class _Run:
 
     def append(self, token_id: int, may_end: bool) -> None:
         """Take the next token and find out whether it is the last."""
-        if token_id == self.vlm.processor.eos_token_id:
+        if token_id in self.vlm.processor.stop_token_ids:
             self.end = "answer"
             return
         self.token_ids.append(token_id)
@@ -254,93 +225,120 @@ class _Run:
         opening = self.request.context[self.request.begin :]
         text = self.vlm.processor.decode(opening + self.token_ids)
         # Some tokenizers write a text's last token differently when more follows.
-        return text, _common(self.vlm.processor.decode(opening), text)
+        return text, common_start(self.vlm.processor.decode(opening), text)
+
+
+class _Batch:
+    """What is being completed: a run in each row, with what its model has read so far.
+
+    Rows are kept without gaps: the last row takes the place of one that is finished.
+    """
+
+    def __init__(self, vlm: VisionLanguageModel) -> None:
+        self.vlm = vlm
+        self.runs: list[_Run] = []
+        self.lengths: list[int] = []
+        self.hidden = torch.empty(0)
+        self.layers: list[_Buffer] = []
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Read jobs and give each of their requests a row."""
+        start = prefill(self.vlm, jobs)
+        if not self.layers:
+            self.layers = [_Buffer(keys, values) for keys, values in start.cache]
+        self.hidden = torch.cat([self.hidden, start.hidden]) if self.runs else start.hidden
+        opened = iter(start.opened)
+        first = len(self.runs)
+        for job in jobs:
+            siblings: list[_Run] = []
+            for request in job.requests:
+                siblings.append(_Run(self.vlm, job, request, next(opened), siblings))
+            self.runs += siblings
+        self.lengths += [len(context.columns) for context in start.opened]
+        self._make_room()
+        for row, context in enumerate(start.opened, first):
+            columns = context.columns.to(self.vlm.device)
+            for layer, (keys, values) in zip(self.layers, start.cache, strict=True):
+                layer.keys[row, :, : len(columns)] = keys[0][:, columns]
+                layer.values[row, :, : len(columns)] = values[0][:, columns]
+
+    def read_on(self) -> None:
+        """Take finished runs out, and read the last token of the others."""
+        for row in reversed(range(len(self.runs))):
+            if self.runs[row].finished:
+                last = len(self.runs) - 1
+                for layer in self.layers:
+                    layer.move(last, row)
+                self.runs[row], self.lengths[row] = self.runs[last], self.lengths[last]
+                del self.runs[last], self.lengths[last]
+        if not self.runs:
+            return
+        self._make_room()
+        device = self.vlm.device
+        lengths = torch.tensor(self.lengths, device=device)
+        for layer in self.layers:
+            layer.lengths, layer.longest = lengths, max(self.lengths)
+        columns = torch.arange(max(self.lengths) + 1, device=device)
+        token_ids = torch.tensor([run.token_ids[-1] for run in self.runs], device=device)
+        positions = torch.stack(
+            [run.opened.positions[..., len(run.token_ids) - 1] for run in self.runs], -1
+        )
+        self.hidden = self.vlm.language_model(
+            inputs_embeds=self.vlm.model.get_input_embeddings()(token_ids)[:, None],
+            attention_mask=(columns <= lengths[:, None])[:, None, None],
+            position_ids=positions[..., None].to(device),
+            past_key_values=Cache(layers=list(self.layers)),
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+        self.lengths = [length + 1 for length in self.lengths]
+
+    def _make_room(self) -> None:
+        for layer in self.layers:
+            layer.make_room(len(self.runs), max(self.lengths) + 1)
 
 
 class _Buffer(DynamicLayer):
-    """Keys and values of a batch, with room for the tokens to come so that none are copied."""
+    """Keys and values [rows, heads, columns, width], with room so that few are copied.
+
+    Of a row the first `lengths` columns are taken.
+    """
 
     keys: Tensor
     values: Tensor
+    lengths: Tensor
+    longest: int
 
-    def __init__(self, keys: Tensor, values: Tensor, rows: Tensor, room: int) -> None:
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()
         self.is_initialized = True
-        self.length = keys.shape[-2]
-        self.keys, self.values = (
-            torch.nn.functional.pad(states[rows], (0, 0, 0, room)) for states in (keys, values)
-        )
+        self.keys, self.values = keys[:, :, :0], values[:, :, :0]
+
+    def make_room(self, rows: int, columns: int) -> None:
+        """Grow to so many rows and columns, and some more."""
+        missing = max(0, rows - self.keys.shape[0])
+        narrow = max(0, columns - self.keys.shape[2])
+        if missing or narrow:
+            more = narrow and narrow + max(32, columns // 4)
+            padding = (0, 0, 0, more, 0, 0, 0, missing)
+            self.keys = torch.nn.functional.pad(self.keys, padding)
+            self.values = torch.nn.functional.pad(self.values, padding)
+
+    def move(self, source: int, target: int) -> None:
+        """Copy a row over another."""
+        if source != target:
+            self.keys[target] = self.keys[source]
+            self.values[target] = self.values[source]
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Add the states of new tokens; return those of all tokens so far."""
-        end = self.length + key_states.shape[-2]
-        self.keys[..., self.length : end, :] = key_states
-        self.values[..., self.length : end, :] = value_states
-        self.length = end
-        return self.keys[..., :end, :], self.values[..., :end, :]
+        """Add the states of a token in each row; return those of all tokens so far."""
+        count, end = len(key_states), self.longest + 1
+        rows = torch.arange(count, device=key_states.device)
+        self.keys[rows, :, self.lengths] = key_states[:, :, 0]
+        self.values[rows, :, self.lengths] = value_states[:, :, 0]
+        return self.keys[:count, :, :end], self.values[:count, :, :end]
 
     def get_seq_length(self) -> int:
-        """Return how many tokens there are so far."""
-        return self.length
-
-
-@dataclass(frozen=True)
-class _Row:
-    """The tokens [L] of one prompt and its contexts.
-
-    `answer_ids` are the tokens after the prompt, `kept` tells which of prompt and answer are in the
-    row. `segments` is 0 for prompt and trunk and 1.. for branches, `reach` the last column of
-    prompt and trunk that a token sees, `last` [contexts] the column of each context's last token.
-    """
-
-    answer_ids: Tensor
-    kept: Tensor
-    positions: Tensor
-    segments: Tensor
-    reach: Tensor
-    last: Tensor
-
-
-def _row(prompt: Prompt, visible: Tensor, contexts: Sequence[list[int]]) -> _Row:
-    trunk = max(contexts, key=len)
-    shown = int(visible.sum())
-    positions = [visible.nonzero()[:, 0], len(prompt) + torch.arange(len(trunk))]
-    reach = [torch.arange(shown + len(trunk))]
-    segments = [torch.zeros(shown + len(trunk), dtype=torch.long)]
-    answer_ids = list(trunk)
-    last = []
-    for number, context in enumerate(contexts, 1):
-        common = _common(trunk, context)
-        branch = len(context) - common
-        if branch:
-            answer_ids += context[common:]
-            positions.append(len(prompt) + common + torch.arange(branch))
-            reach.append(torch.full((branch,), shown + common - 1))
-            segments.append(torch.full((branch,), number))
-            last.append(shown + len(answer_ids) - 1)
-        else:
-            last.append(shown + len(context) - 1)
-    return _Row(
-        torch.tensor(answer_ids, dtype=torch.long),
-        torch.cat([visible, torch.ones(len(answer_ids), dtype=torch.bool)]),
-        torch.cat(positions),
-        torch.cat(segments),
-        torch.cat(reach),
-        torch.tensor(last),
-    )
-
-
-def _common(one: Sequence[object], other: Sequence[object]) -> int:
-    """Return how many elements two sequences have in common before they differ."""
-    shorter = min(len(one), len(other))
-    if one[:shorter] == other[:shorter]:
-        return shorter
-    return next(i for i in range(shorter) if one[i] != other[i])
-
-
-def _additive(sees: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return 0 where a token sees another and a very negative number elsewhere."""
-    mask = torch.zeros(sees.shape, dtype=dtype, device=sees.device)
-    return mask.masked_fill(~sees, torch.finfo(dtype).min)
+        """Return how many tokens the longest row has so far."""
+        return self.longest

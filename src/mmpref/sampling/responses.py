@@ -1,88 +1,124 @@
 """Answers of a model to a benchmark's prompts."""
 
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
+from mmpref.errors import InputError
 from mmpref.files import replacing
-from mmpref.models import VisionLanguageModel
-from mmpref.models.family import Prompt, join_pixels
+from mmpref.fingerprint import fingerprint
+from mmpref.journal import Journal, key_of
+from mmpref.models import Prompt, VisionLanguageModel
 from mmpref.progress import track
 from mmpref.records.images import open_image
 from mmpref.records.items import Item, load_image
+from mmpref.sampling.decoding import Job, Request, Sampler
+from mmpref.sampling.shards import model_fingerprint
 
 
 def answer(
     vlm: VisionLanguageModel,
     items: Sequence[Item],
+    numbers: Iterable[int],
     *,
     max_new_tokens: int,
     batch_size: int,
-    what: str = "answers",
-) -> Iterator[tuple[str, bool]]:
-    """Yield the greedy answer to each item, and whether it ended before `max_new_tokens`."""
-    batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
-    for batch in track(batches, what, total=len(batches)):
-        prompts = [
-            vlm.processor.encode_prompt(
-                item.prompt, [open_image(load_image(image)) for image in item.images]
-            )
-            for item in batch
-        ]
-        for token_ids in _generate(vlm, prompts, max_new_tokens):
-            ended = vlm.processor.eos_token_id in token_ids
-            end = token_ids.index(vlm.processor.eos_token_id) if ended else len(token_ids)
-            yield vlm.processor.decode(token_ids[:end]).strip(), ended
+) -> Iterator[tuple[int, str, bool]]:
+    """Yield number, greedy answer, and whether it ended before `max_new_tokens`.
 
+    Answers come in the order in which they are finished, `batch_size` are made side by side.
+    """
+    request = Request([], np.zeros(max_new_tokens))
 
-@torch.no_grad()
-def _generate(
-    vlm: VisionLanguageModel, prompts: list[Prompt], max_new_tokens: int
-) -> list[list[int]]:
-    length = max(len(prompt) for prompt in prompts)
-    # Answers begin in the same column, so prompts are padded on the left.
-    input_ids = torch.full(
-        (len(prompts), length), vlm.processor.tokenizer.pad_token_id or vlm.processor.eos_token_id
-    )
-    attention_mask = torch.zeros_like(input_ids)
-    for i, prompt in enumerate(prompts):
-        input_ids[i, length - len(prompt) :] = prompt.input_ids
-        attention_mask[i, length - len(prompt) :] = 1
-    generated: Tensor = vlm.model.generate(
-        input_ids=input_ids.to(vlm.device),
-        attention_mask=attention_mask.to(vlm.device),
-        **join_pixels(prompts, vlm.device, vlm.model.dtype),
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        suppress_tokens=vlm.processor.unsampled_token_ids,
-        eos_token_id=vlm.processor.eos_token_id,
-        pad_token_id=vlm.processor.eos_token_id,
-    )
-    return generated[:, length:].tolist()
+    def jobs() -> Iterator[Job]:
+        left = list(numbers)
+        # Those of about the same length together, as far as can be told without reading all.
+        for first in range(0, len(left), 4 * batch_size):
+            encoded = [
+                (number, _prompt(vlm, items[number]))
+                for number in left[first : first + 4 * batch_size]
+            ]
+            for number, prompt in sorted(encoded, key=lambda one: -len(one[1])):
+                shown = torch.ones(len(prompt), dtype=torch.bool)
+                yield Job(number, prompt, [request], shown)
+
+    sampler = Sampler(vlm, temperature=0, top_p=1)
+    for number, (completion,) in sampler.complete(jobs(), batch_size):
+        yield number, completion.text, completion.end == "answer"
 
 
 def write_responses(
-    path: str | Path,
+    path: Path,
     vlm: VisionLanguageModel,
     items: Sequence[Item],
     *,
     max_new_tokens: int,
+    journal: Path,
     batch_size: int = 32,
+    shard: int = 0,
+    shards: int = 1,
     what: str = "answers",
 ) -> None:
-    """Write a line `{id, prompt, response, ended, decoding}` for every item, in their order."""
+    """Write a line `{id, prompt, response, ended, decoding}` for every item of a shard, in order.
+
+    A shard is a range of items; the files of all shards, one after the other, are the answers.
+    Finished answers are kept in the file `journal`, with which an interrupted call goes on. The
+    caller removes it once the result is stored.
+
+    Raises:
+        InputError: the journal is of another model, adapter or benchmark.
+    """
+    total = len(items)
+    numbers = range(shard * total // shards, (shard + 1) * total // shards)
+    content = hashlib.sha256()
+    for number in numbers:
+        content.update(json.dumps(_content(items[number])).encode())
+    key = fingerprint(
+        {
+            "model": model_fingerprint(vlm),
+            "items": content.hexdigest(),
+            "max_new_tokens": max_new_tokens,
+        }
+    )
+    if key_of(journal) not in (None, key):
+        raise InputError(
+            f"{journal}: holds answers of another model, adapter or benchmark; remove it to begin "
+            "anew"
+        )
+    with Journal(journal, key) as done:
+        rows = {row["number"]: row for row in done.rows}
+        left = [number for number in numbers if number not in rows]
+        answers = answer(vlm, items, left, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        for number, response, ended in track(answers, what, total=len(left)):
+            rows[number] = {"number": number, "response": response, "ended": ended}
+            done.append([rows[number]])
     decoding = {"strategy": "greedy", "max_new_tokens": max_new_tokens}
-    answers = answer(vlm, items, max_new_tokens=max_new_tokens, batch_size=batch_size, what=what)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for item, (response, ended) in zip(items, answers, strict=True):
+        for number in numbers:
+            item = items[number]
             record = {
                 "id": item.id,
                 "prompt": item.prompt,
-                "response": response,
-                "ended": ended,
+                "response": rows[number]["response"],
+                "ended": rows[number]["ended"],
                 "decoding": decoding,
             }
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _prompt(vlm: VisionLanguageModel, item: Item) -> Prompt:
+    images = [open_image(load_image(image)) for image in item.images]
+    return vlm.processor.encode_prompt(item.prompt, images)
+
+
+def _content(item: Item) -> list[Any]:
+    return [
+        item.id,
+        [hashlib.sha256(load_image(image)).hexdigest() for image in item.images],
+        item.prompt,
+    ]

@@ -22,6 +22,7 @@ from mmpref.study.preferences import Preferences
 from mmpref.study.reference import Reference
 from mmpref.study.registry import OneOf
 from mmpref.study.report import Report, Table
+from mmpref.study.responses import Responses
 from mmpref.study.runs import Run, Training
 
 
@@ -39,6 +40,7 @@ class Study(Part):
     training: Training = Field(default_factory=Training, description="default of all runs")
     reference: Reference = Field(default_factory=Reference)
     runs: dict[Name, Run] = Field(min_length=1)
+    responses: Responses = Field(default_factory=Responses)
     judges: dict[Name, Judge] = Field(default_factory=dict)
     benchmarks: dict[Name, Annotated[BenchmarkSource, OneOf(PACKAGE, "source")]] = Field(
         default_factory=dict

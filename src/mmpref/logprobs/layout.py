@@ -1,0 +1,174 @@
+"""Where tokens lie, at which positions, and which of them see each other.
+
+Several rows `[trunk, branch, branch, ...]` lie one after the other, without padding. A token of a
+trunk sees the trunk up to itself; a token of a branch sees the beginning of its row's trunk and its
+own branch up to itself. For scoring, the trunk is image and prompt and every answer is a branch.
+For sampling, the trunk is the prompt with the longest context, and what another context does not
+have in common with it is a branch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mmpref.models import Prompt
+from mmpref.models.family import Family
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A trunk or branch of `length` tokens. A branch sees the first `reach` of its trunk."""
+
+    length: int
+    trunk: int | None = None
+    """The number of the segment that is a branch's trunk; None for a trunk."""
+    reach: int = 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The N tokens of some rows.
+
+    `positions` is [1, N] or, for a family with axes, [axes, 1, N]. `input_ids` [N] and `is_image`
+    [N] are those of the tokens, `features` [image tokens of all prompts] tells which image features
+    are used.
+    """
+
+    segments: list[Segment]
+    positions: Tensor
+    input_ids: Tensor
+    is_image: Tensor
+    features: Tensor
+    last_only: bool
+    """Whether of a trunk's hidden states only the last one is used."""
+    _masks: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+
+    def mask(self, length: int, reach: int, device: torch.device) -> Tensor:
+        """Return what a branch's tokens see [length, reach + length] of trunk and themselves."""
+        key = (length, reach)
+        if key not in self._masks:
+            seen = torch.ones(length, reach + length, dtype=torch.bool, device=device)
+            self._masks[key] = seen.tril(reach)
+        return self._masks[key]
+
+
+def scoring_layout(
+    family: Family, prompts: Sequence[Prompt], answers: Sequence[Sequence[Tensor]]
+) -> tuple[Layout, Tensor]:
+    """Return rows `[prompt, answer, answer, ...]`, and where each answer token [T] is predicted.
+
+    An answer's last token predicts nothing and is left out.
+    """
+    rows = _Rows()
+    predicted_at = []
+    for prompt, row in zip(prompts, answers, strict=True):
+        positions = family.positions(prompt)
+        trunk = rows.add(prompt.input_ids, prompt.is_image, positions)
+        last = torch.tensor([rows.total - 1])
+        for answer in row:
+            read = answer[:-1]
+            predicted_at += [last, rows.total + torch.arange(len(read))]
+            rows.add_answer(read, family.answer_positions(positions, len(read)), trunk, len(prompt))
+    images = sum(int(prompt.is_image.sum()) for prompt in prompts)
+    return rows.layout(torch.ones(images, dtype=torch.bool), last_only=True), torch.cat(
+        predicted_at
+    )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Where the tokens [n] lie that a context's next token sees, and the positions of what follows.
+
+    The last of `columns` is the context's last token. `positions` is [count] or [axes, count].
+    """
+
+    columns: Tensor
+    positions: Tensor
+
+
+def sampling_layout(
+    family: Family,
+    prompts: Sequence[Prompt],
+    visible: Sequence[Tensor],
+    contexts: Sequence[Sequence[Sequence[int]]],
+    room: int,
+) -> tuple[Layout, list[Opened]]:
+    """Return rows of the `visible` [P] tokens of prompts and the contexts [prompt][context].
+
+    Hidden tokens are left out, the others keep their positions. `room` is how many tokens may
+    follow a context.
+    """
+    rows = _Rows()
+    opened = []
+    for prompt, shown, row in zip(prompts, visible, contexts, strict=True):
+        positions = family.positions(prompt)
+        longest = max(row, key=len)
+        after = family.answer_positions(positions, len(longest) + room)
+        start, seen = rows.total, int(shown.sum())
+        trunk = rows.add(
+            torch.cat([prompt.input_ids[shown], torch.tensor(longest, dtype=torch.long)]),
+            torch.cat([prompt.is_image[shown], torch.zeros(len(longest), dtype=torch.bool)]),
+            torch.cat([positions[..., shown], after[..., : len(longest)]], -1),
+        )
+        for context in row:
+            common = common_start(longest, context)
+            branch = torch.tensor(context[common:], dtype=torch.long)
+            columns = [start + torch.arange(seen + common)]
+            if len(branch):
+                columns.append(rows.total + torch.arange(len(branch)))
+                place = after[..., common : len(context)]
+                rows.add_answer(branch, place, trunk, seen + common)
+            place = after[..., len(context) : len(context) + room]
+            opened.append(Opened(torch.cat(columns), place))
+    features = [shown[prompt.is_image] for prompt, shown in zip(prompts, visible, strict=True)]
+    return rows.layout(torch.cat(features), last_only=False), opened
+
+
+def common_start(one: Sequence[object], other: Sequence[object]) -> int:
+    """Return how many elements two sequences have in common before they differ."""
+    shorter = min(len(one), len(other))
+    if one[:shorter] == other[:shorter]:
+        return shorter
+    return next(i for i in range(shorter) if one[i] != other[i])
+
+
+class _Rows:
+    """Rows while they are put together."""
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+        self.ids: list[Tensor] = []
+        self.is_image: list[Tensor] = []
+        self.positions: list[Tensor] = []
+        self.total = 0
+
+    def add(
+        self,
+        ids: Tensor,
+        is_image: Tensor,
+        positions: Tensor,
+        trunk: int | None = None,
+        reach: int = 0,
+    ) -> int:
+        """Add a segment; return its number."""
+        self.segments.append(Segment(len(ids), trunk, reach))
+        self.ids.append(ids)
+        self.is_image.append(is_image)
+        self.positions.append(positions)
+        self.total += len(ids)
+        return len(self.segments) - 1
+
+    def add_answer(self, ids: Tensor, positions: Tensor, trunk: int, reach: int) -> None:
+        self.add(ids, torch.zeros_like(ids, dtype=torch.bool), positions, trunk, reach)
+
+    def layout(self, features: Tensor, last_only: bool) -> Layout:
+        return Layout(
+            self.segments,
+            torch.cat(self.positions, -1)[..., None, :],
+            torch.cat(self.ids),
+            torch.cat(self.is_image),
+            features,
+            last_only,
+        )
