@@ -2,6 +2,7 @@ import importlib.util
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,7 @@ def folder(tmp_path_factory):
 def spacy_model(tmp_path_factory):
     import spacy
 
-    nlp = spacy.blank("en")
+    nlp: Any = spacy.blank("en")
     for word, vector in VECTORS.items():
         nlp.vocab.set_vector(word, np.array(vector, dtype="float32"))
     folder = tmp_path_factory.mktemp("spacy") / "model"

@@ -102,7 +102,5 @@ def test_what_an_upgrade_broke_is_named(monkeypatch):
     ]
     broken, module = engine(3, optimizer), torch.nn.Linear(1, 1)
     monkeypatch.setattr("deepspeed.initialize", lambda **_: (broken, None, None, None))
-    with pytest.raises(
-        RuntimeError, match=r"optimizer\.fp32_partitioned_groups_flat; adapt"
-    ):
+    with pytest.raises(RuntimeError, match=r"optimizer\.fp32_partitioned_groups_flat; adapt"):
         deepspeed_internals.start(module, torch.optim.SGD(module.parameters()), {})

@@ -9,6 +9,7 @@ import time
 import traceback
 from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
 import pytest
 from judge_server import (
@@ -54,13 +55,14 @@ def _environment(monkeypatch):
 
 
 def settings_for(server, **changes):
-    values = {"key": KEY, "concurrency": 1, "retries": 1, "timeout": 10.0} | changes
+    values: dict[str, Any] = {"key": KEY, "concurrency": 1, "retries": 1, "timeout": 10.0} | changes
     return JudgeSettings(model=MODEL, url=server.url, **values)
 
 
 def call(number, **changes):
     messages = ({"role": "user", "content": f"question {number}"},)
-    return Call(**{"item": f"i{number}", "run": 0, "messages": messages, "max_tokens": 8} | changes)
+    values: dict[str, Any] = {"item": f"i{number}", "run": 0, "messages": messages}
+    return Call(**values | {"max_tokens": 8} | changes)
 
 
 def calls(count):
@@ -85,7 +87,7 @@ def stored(path):
 
 def test_what_is_sent_and_what_comes_back(tmp_path):
     part = image_part(encoded("PNG"))
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Judge 🙂."},
         {"role": "user", "content": [{"type": "text", "text": "This?"}, part]},
     ]
@@ -162,7 +164,7 @@ def test_a_failed_call_leaves_the_others_alone(bad, retries, reason, tmp_path):
         settings = settings_for(server, retries=retries, timeout=1.0 if bad.delay else 10.0)
         replies = ask(calls(3), settings, tmp_path / "store", anything)
     assert [reply.text for reply in replies] == ["ok", None, "ok"]
-    assert re.search(reason, replies[1].error)
+    assert re.search(reason, replies[1].error or "")
     # Everything but a clear answer is tried again.
     again = retries if bad in (error(500), HTML, NO_CHOICES) else 0
     assert len(server.requests) == 3 + again
@@ -461,7 +463,8 @@ def test_a_dry_run_asks_nothing(tmp_path):
         settings = settings_for(server, input_price=2.0, output_price=10.0)
         # 3 x 10 characters and 5 are 35; 3 x 8 and 100 tokens come back.
         first = plan(asked, settings, store)
-        assert first == Plan(4, 0, 9, 1, 124, pytest.approx((9 * 2 + 124 * 10) / 1e6))
+        price: Any = pytest.approx((9 * 2 + 124 * 10) / 1e6)
+        assert first == Plan(4, 0, 9, 1, 124, price)
         assert (server.requests, list(tmp_path.iterdir())) == ([], [])
         assert "4 of 4 calls to make: about 9 prompt tokens (characters / 4) and 1 im" in str(first)
         ask(calls(3), settings, store, anything)
@@ -557,5 +560,5 @@ def test_images_become_data_urls(kind, media_type, same):
 
 
 def test_what_is_no_image_is_not_sent():
-    with pytest.raises(InputError, match="no image"):
+    with pytest.raises(InputError, match="is not an image"):
         image_part(b"<svg/>")

@@ -1,5 +1,6 @@
 import json
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,7 +92,14 @@ def test_scores(text, official, strict):
 
 
 def test_metrics_by_hand():
-    said = ["0.3", "1.0", " 0.7", ["The", "score", "is", "not", "said"], None, ["Hm", "0.9"]]
+    said: list[Any] = [
+        "0.3",
+        "1.0",
+        " 0.7",
+        ["The", "score", "is", "not", "said"],
+        None,
+        ["Hm", "0.9"],
+    ]
     rows = [
         mm_vet.verdict(item(*capability), "x", replies(texts))
         for capability, texts in zip(

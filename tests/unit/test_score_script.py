@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import nltk
 import pandas as pd
@@ -37,7 +38,7 @@ def score(monkeypatch, tmp_path, capfd):
         (tmp_path / "s.json").unlink(missing_ok=True)
         arguments = [benchmark, "--answers", path, "--data", data, "--output", tmp_path / "s.json"]
         monkeypatch.setattr(sys, "argv", ["score.py", *map(str, arguments), *more])
-        code = 0
+        code: Any = 0
         try:
             run(command)
         except SystemExit as end:
@@ -222,7 +223,8 @@ def test_chair_of_the_images_described(score, chair):
     scores = score("chair", json.dumps({"7": "Two dogs and a bus. A cup."}), chair)
     assert scores["items"] == 1
     # "bus" is not a name to the official scorer, whose singular of it is "bu".
-    assert (scores["official"]["CHAIRi"], scores["strict"]["CHAIRi"]) == (50, pytest.approx(200 / 3))
+    assert scores["official"]["CHAIRi"] == 50
+    assert scores["strict"]["CHAIRi"] == pytest.approx(200 / 3)
     assert "no ground truth for 1 images (9)" in score(
         "chair", lines({"image_id": 9, "caption": "A dog."}), chair
     )
@@ -326,7 +328,7 @@ def test_mm_vet_is_judged_several_times(score, tmp_path, monkeypatch):
     }
     (tmp_path / "mm-vet").mkdir()
     (tmp_path / "mm-vet" / "mm-vet.json").write_text(json.dumps(questions))
-    seen = Counter()
+    seen: Counter[str] = Counter()
 
     def rate(request):
         # Of two judge runs the first finds the first answer half right, the second all right.

@@ -1,5 +1,6 @@
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -32,7 +33,7 @@ STUDY = {
 def changed(path, value):
     data = copy.deepcopy(STUDY)
     *parents, last = path.split(".")
-    part = data
+    part: Any = data
     for parent in parents:
         part = part[parent]
     part[last] = value
