@@ -44,6 +44,7 @@ MATRIX = {
     "sampling/splitting.py": {*SAMPLING},
     "sampling/decoding.py": SAMPLING,
     "sampling/responses.py": ANSWERS,
+    "sampling/statistics.py": {"bdhs_statistics", "figures", "page", "all"},
     "datasets/toyworld.py": DATA,
     "datasets/local.py": set(),
     "toyworld/pretrain.py": MODEL,
