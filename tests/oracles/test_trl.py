@@ -15,7 +15,7 @@ from mmpref.logprobs.forward import Example, log_probabilities
 from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs, View
 from mmpref.models import VisionLanguageModel
 from mmpref.records.images import open_image
-from mmpref.records.pairs import read_pairs, write_valid_pairs
+from mmpref.records.pairs import Pairs, write_valid_pairs
 from mmpref.records.rows import Candidate, Pair
 
 
@@ -44,7 +44,7 @@ def pairs(tmp_path: Path, picture) -> tuple[Path, list[Pair]]:
     ]
     path = tmp_path / "pairs.parquet"
     assert write_valid_pairs(path, rows) == (len(rows), 0)
-    return path, read_pairs(path)
+    return path, list(Pairs(path))
 
 
 def expected_logps(folder: Path, pairs: list[Pair]) -> dict[View, LogProbs]:

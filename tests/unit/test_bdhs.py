@@ -14,7 +14,7 @@ from mmpref.errors import InputError
 from mmpref.language.similarity import exact
 from mmpref.randomness import generator
 from mmpref.records.images import open_image
-from mmpref.records.pairs import read_pairs, validate, write_pairs
+from mmpref.records.pairs import Pairs, validate, write_pairs
 from mmpref.records.rows import Pair, Quarantined, candidates
 from mmpref.records.shards import merge
 from mmpref.sampling import bdhs
@@ -250,7 +250,7 @@ def test_an_empty_answer_is_quarantined(llava, pairs, tmp_path, monkeypatch):
     assert found[3].rejected == ""
     assert found[3].meta["bdhs"]["iteration"] == 3
     write_pairs(tmp_path / "pairs.parquet", found)
-    stored = read_pairs(tmp_path / "pairs.parquet", require_rejected=False)
+    stored = list(Pairs(tmp_path / "pairs.parquet", require_rejected=False))
     assert stored == found
     rows = list(validate(candidates(stored, "sampled")))
     assert [row.reason for row in rows if isinstance(row, Quarantined)] == ["is empty"]
@@ -298,7 +298,7 @@ def test_a_killed_process_leaves_a_journal_to_go_on_with(saved_llava, llava, pai
 import os, signal
 from pathlib import Path
 from mmpref.models import VisionLanguageModel
-from mmpref.records.pairs import read_pairs
+from mmpref.records.pairs import Pairs
 from mmpref.study.preferences import Bdhs
 calls = []
 def similarity(texts, others):
@@ -306,7 +306,7 @@ def similarity(texts, others):
     if len(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return [float(len(text) % 2) for text in texts]
-pairs = read_pairs({str(tmp_path / "pairs.parquet")!r}, require_rejected=False)
+pairs = Pairs({str(tmp_path / "pairs.parquet")!r}, require_rejected=False)
 settings = Bdhs.model_validate_json({settings().model_dump_json()!r})
 vlm = VisionLanguageModel.load({str(saved_llava)!r})
 sample_shard(vlm, similarity, pairs, settings, 7, Path({str(tmp_path / "journal")!r}))

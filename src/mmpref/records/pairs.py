@@ -186,11 +186,6 @@ class Pairs(Rows[Pair]):
         return map(self.record, self.scan(TEXTS), count())
 
 
-def read_pairs(path: str | Path, require_rejected: bool = True) -> list[Pair]:
-    """Return the pairs of a file, all in memory: see `Pairs`."""
-    return list(Pairs(path, require_rejected))
-
-
 class _FieldError(Exception):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(field, reason)
