@@ -222,7 +222,8 @@ def test_chair_of_the_images_described(score, chair):
     scores = score("chair", json.dumps({"7": "Two dogs and a bus. A cup."}), chair)
     assert scores["items"] == 1
     # "bus" is not a name to the official scorer, whose singular of it is "bu".
-    # The official scorer does not know "bus": its singular of it is "bu".
+    assert scores["official"]["CHAIRi"] == 50
+    assert scores["strict"]["CHAIRi"] == pytest.approx(200 / 3)
     assert "no ground truth for 1 images (9)" in score(
         "chair", lines({"image_id": 9, "caption": "A dog."}), chair
     )
