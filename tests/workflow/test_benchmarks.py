@@ -145,6 +145,15 @@ def test_a_judged_benchmark_is_planned_judged_scored_and_reported(own_benchmarks
         assert scores["unparsed_rate"] == 0.5
         assert scores["judge"]["models"] == [MODEL]
         own_benchmarks.snakemake()
+        assert own_benchmarks.planned() == {}
+        after = {"tables": 1, "figures": 1, "page": 1, "all": 1}
+        own_benchmarks.edit("src/mmpref/benchmarks/mmhal/judge.txt", "hallucination", "invention")
+        assert own_benchmarks.planned() == {"judge": 3, "score": 3, **after}
+        own_benchmarks.edit("src/mmpref/benchmarks/mmhal/judge.txt", "invention", "hallucination")
+        own_benchmarks.edit(
+            "src/mmpref/benchmarks/pope/score.py", '"strict": ""', '"strict": str()'
+        )
+        assert own_benchmarks.planned() == {"score": 3, **after}
     page = (own_benchmarks.folder / "results/report/index.html").read_text()
     assert "what the benchmark&#39;s own scorer prints" in page
     assert "judged nothing (official: 0 of 6); not understood: &#39;I cannot say.&#39;" in page
