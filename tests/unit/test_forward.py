@@ -5,11 +5,16 @@ import pickle
 import peft
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmpref.errors import InputError
+from mmpref.logprobs import forward
+from mmpref.logprobs.attention import read
 from mmpref.logprobs.forward import Example, log_probabilities
+from mmpref.logprobs.layout import sampling_layout, scoring_layout
 from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs, View
 from mmpref.models import Processor, VisionLanguageModel
+from mmpref.models.family import Family
 from mmpref.objectives import DPO, MDPO
 
 DEGRADED = View("chosen", "crop_0_20")
@@ -191,3 +196,123 @@ def test_an_unsupported_family_is_refused_before_its_weights_are_read(saved_llav
     (saved_llava / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"config\.json: models of type 'idefics3' are not supp"):
         VisionLanguageModel.load(saved_llava)
+
+
+def dense_mask(layout):
+    """The additive mask [1, 1, N, N] of who sees whom, written out from the layout."""
+    lengths = [segment.length for segment in layout.segments]
+    starts = [sum(lengths[:i]) for i in range(len(lengths))]
+    sees = torch.zeros(sum(lengths), sum(lengths), dtype=torch.bool)
+    for start, segment in zip(starts, layout.segments, strict=True):
+        own = slice(start, start + segment.length)
+        sees[own, own] = torch.ones(segment.length, segment.length, dtype=torch.bool).tril()
+        if segment.trunk is not None:
+            sees[own, starts[segment.trunk] : starts[segment.trunk] + segment.reach] = True
+    return torch.zeros(sees.shape).masked_fill(~sees, torch.finfo(torch.float32).min)[None, None]
+
+
+@torch.no_grad()
+def test_split_attention_is_that_of_the_dense_mask(vlm, picture):
+    batch = examples(vlm, picture, without_image=True)
+    prompts = [example.prompts["original"] for example in batch]
+    answers = [[*example.answers.values(), torch.tensor([7])] for example in batch]
+    layout, predicted_at = scoring_layout(vlm.family, prompts, answers)
+    features = torch.cat(vlm.image_features(prompts))
+    found = read(vlm, layout, features, use_cache=False)
+    expected = vlm.language_model(
+        inputs_embeds=vlm.embed(layout.input_ids, layout.is_image, features)[None],
+        attention_mask=dense_mask(layout),
+        position_ids=layout.positions,
+        use_cache=False,
+    ).last_hidden_state[0]
+    assert len(predicted_at) == sum(len(answer) for row in answers for answer in row)
+    torch.testing.assert_close(found[predicted_at], expected[predicted_at], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_each_token_and_several_rejected_answers(llava, picture):
+    batch = examples(llava, picture)
+    for example in batch:
+        example.answers["rejected_2"] = llava.processor.encode_answer("A third one.")
+    views = (*VIEWS, View("rejected_2"))
+    table = log_probabilities(llava, batch, views, by_token=True)
+    for view in views:
+        found, lengths = table[view], [len(example.answers[view.answer]) for example in batch]
+        assert found.tokens.tolist() == lengths
+        assert found.by_token.shape == (3, max(lengths))
+        torch.testing.assert_close(found.by_token.sum(1), found.sum)
+        for row, length in zip(found.by_token, lengths, strict=True):
+            assert (row[:length] < 0).all()
+            assert not row[length:].any()
+    expected = plain(llava, batch, views)
+    for view in views:
+        torch.testing.assert_close(table[view].sum, expected[view].sum, rtol=1e-5, atol=1e-4)
+    assert log_probabilities(llava, batch, VIEWS)[CHOSEN].by_token is None
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_logits_exist_a_chunk_at_a_time(llava, picture, monkeypatch, trained):
+    batch = examples(llava, picture)
+    with_lora(llava)
+    loss = log_probabilities(llava, batch, VIEWS)[CHOSEN].sum.mean()
+    loss.backward()
+    expected = gradients(llava)
+
+    vocabulary = llava.model.config.get_text_config().vocab_size
+    monkeypatch.setattr(forward, "CHUNK_VALUES", 5 * vocabulary)
+    sizes = []
+
+    class Largest(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            found = function(*args, **(kwargs or {}))
+            # The head's weights, transposed, are of that width too.
+            weights = function is torch.ops.aten.t.default
+            if not weights and getattr(found, "shape", ())[-1:] == (vocabulary,):
+                sizes.append(found.numel() // vocabulary)
+            return found
+
+    with Largest(), torch.set_grad_enabled(trained):
+        again = log_probabilities(llava, batch, VIEWS)[CHOSEN].sum.mean()
+        if trained:
+            again.backward()
+    assert max(sizes) == 5
+    assert again.item() == pytest.approx(loss.item(), rel=1e-5)
+    for name, gradient in gradients(llava).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-5)
+
+
+class ThreeAxes(Family):
+    """Rows and columns of an image on axes of their own, as Qwen's; text counts on from them."""
+
+    def positions(self, prompt):
+        text = torch.arange(len(prompt))
+        return torch.stack([text, text // 2, text // 3])
+
+
+def test_positions_may_have_axes(llava, picture):
+    prompts = [llava.processor.encode_prompt("What?", [picture(i)]) for i in range(2)]
+    family = ThreeAxes(llava.model.config)
+    answers = [[torch.arange(4), torch.arange(3)]] * 2
+    layout, _ = scoring_layout(family, prompts, answers)
+    assert layout.positions.shape == (3, 1, 2 * len(prompts[0]) + 2 * (3 + 2))
+    start = len(prompts[0])
+    after = start + torch.arange(3)
+    assert layout.positions[:, 0, start : start + 3].equal(after.expand(3, 3))
+    assert layout.positions[:, 0, start + 3 : start + 5].equal(after[:2].expand(3, 2))
+    shown = [torch.ones(len(prompt), dtype=torch.bool) for prompt in prompts]
+    layout, opened = sampling_layout(family, prompts, shown, [[[1, 2], [1, 3]], [[]]], room=4)
+    assert [context.positions[:, 0].tolist() for context in opened] == [
+        *[[start + 2] * 3] * 2,
+        [start] * 3,
+    ]
+
+
+def test_gradients_in_bfloat16(llava, picture):
+    batch = examples(llava, picture)
+    with_lora(llava)
+    plain(llava, batch, VIEWS)[CHOSEN].sum.mean().backward()
+    expected = torch.cat([gradient.flatten() for gradient in gradients(llava).values()])
+    llava.model.to(torch.bfloat16)
+    log_probabilities(llava, batch, VIEWS)[CHOSEN].sum.mean().backward()
+    found = torch.cat([gradient.flatten() for gradient in gradients(llava).values()]).float()
+    assert (found - expected).norm() < 0.1 * expected.norm()

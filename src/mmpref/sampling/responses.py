@@ -94,9 +94,15 @@ def write_responses(
         rows = {row["number"]: row for row in done.rows}
         left = [number for number in numbers if number not in rows]
         answers = answer(vlm, items, left, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        new = []
         for number, response, ended in track(answers, what, total=len(left)):
             rows[number] = {"number": number, "response": response, "ended": ended}
-            done.append([rows[number]])
+            new.append(rows[number])
+            # Each writing waits for the disk.
+            if len(new) >= batch_size:
+                done.append(new)
+                new = []
+        done.append(new)
     decoding = {"strategy": "greedy", "max_new_tokens": max_new_tokens}
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for number in numbers:
