@@ -83,10 +83,10 @@ def step_of_peer(
     objective: Objective,
 ) -> Tensor:
     with torch.no_grad(), adapted.disable_adapter():
-        reference = {}
+        reference: dict[View, Tensor] = {}
         for views in forwards(objective):
             reference |= plain(vlm, batch, views)
-    policy = {}
+    policy: dict[View, Tensor] = {}
     for views in forwards(objective):
         policy |= plain(vlm, batch, views)
     return objective(wrapped(policy), wrapped(reference)).losses.mean()

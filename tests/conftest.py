@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Processes that tests start find the library too; one thread each, for two cores.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1] / "src")
@@ -89,13 +90,18 @@ def tiny_vlm(family: str, seed: int = 0) -> VisionLanguageModel:
     crop = {"height": 16, "width": 16}
     shared = {"patch_size": 4, "vision_feature_select_strategy": "default"}
     extra = {"num_additional_image_tokens": 1, "chat_template": TEMPLATE}
+    model: Any
+    images: Any
+    processor: Any
+    # Of the options of configurations, mypy knows some only.
+    named: Any = {"image_token_id": image_token_id, "pad_token_id": tokenizer.pad_token_id}
+    config: Any
     if family == "llava":
         config = LlavaConfig(
             vision_config=vision,
             text_config=text,
-            image_token_id=image_token_id,
             image_seq_length=16,
-            pad_token_id=tokenizer.pad_token_id,
+            **named,
         )
         model = LlavaForConditionalGeneration(config)
         images = CLIPImageProcessorPil(size=size, crop_size=crop)
@@ -105,10 +111,9 @@ def tiny_vlm(family: str, seed: int = 0) -> VisionLanguageModel:
         config = LlavaNextConfig(
             vision_config=vision,
             text_config=text,
-            image_token_id=image_token_id,
             image_grid_pinpoints=pinpoints,
             image_seq_length=16,
-            pad_token_id=tokenizer.pad_token_id,
+            **named,
         )
         model = LlavaNextForConditionalGeneration(config)
         images = LlavaNextImageProcessorPil(

@@ -161,7 +161,7 @@ def test_the_last_answer_is_free_and_counts_whatever_it_says(llava, pairs, tmp_p
     contexts = []
 
     class Scripted(Sampler):
-        def complete(self, jobs):
+        def complete(self, jobs, rows=None):
             contexts.append([request.context for job in jobs for request in job.requests])
             return super().complete(jobs)
 
@@ -209,7 +209,7 @@ def test_an_answer_equal_to_the_chosen_one_is_quarantined(llava, pairs, tmp_path
     class Scripted(Sampler):
         """Says `No.` in a free answer, and the full stop after what is kept in a guided one."""
 
-        def complete(self, jobs):
+        def complete(self, jobs, rows=None):
             free = jobs[0].requests[0].begin is None
             self.script = iter([*no_stop, eos] if free else [no_stop[-1], eos])
             return super().complete(jobs)
@@ -264,12 +264,13 @@ class Interruption(Exception):
 def interrupting(after):
     calls = []
 
-    def similarity(texts, others):
+    def count(texts, others):
         calls.append(list(others))
         if len(calls) > after:
             raise Interruption
         return by_length(texts, others)
 
+    similarity: Any = count
     similarity.calls = calls
     return similarity
 
@@ -297,6 +298,7 @@ def test_a_killed_process_leaves_a_journal_to_go_on_with(saved_llava, llava, pai
     program = f"""
 import os, signal
 from pathlib import Path
+from typing import Any
 from mmpref.models import VisionLanguageModel
 from mmpref.records.pairs import Pairs
 from mmpref.study.preferences import Bdhs

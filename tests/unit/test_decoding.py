@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -77,7 +79,7 @@ def plain_logits(vlm, prompt, visible, context):
 
 
 def plain_greedy(vlm, prompt, visible, context, tokens):
-    made = []
+    made: list[Any] = []
     for _ in range(tokens):
         logits = plain_logits(vlm, prompt, visible, context + made)
         logits[vlm.processor.unsampled_token_ids] = -torch.inf

@@ -239,6 +239,7 @@ def test_each_token_and_several_rejected_answers(llava, picture):
     for view in views:
         found, lengths = table[view], [len(example.answers[view.answer]) for example in batch]
         assert found.tokens.tolist() == lengths
+        assert found.by_token is not None
         assert found.by_token.shape == (3, max(lengths))
         torch.testing.assert_close(found.by_token.sum(1), found.sum)
         for row, length in zip(found.by_token, lengths, strict=True):

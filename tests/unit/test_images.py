@@ -3,6 +3,7 @@ import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def test_a_phone_jpeg_with_a_preview_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("kind", LOSSLESS)
 def test_exif_rotation_is_applied(kind: str) -> None:
-    image = open_image(exif_turned(kind))
+    image: Any = open_image(exif_turned(kind))
     assert image.size == (20, 40)
     np.testing.assert_allclose(image.getpixel((10, 5)), RED, atol=3)
     np.testing.assert_allclose(image.getpixel((10, 35)), BLUE, atol=3)
