@@ -55,7 +55,7 @@ def model(width: int, layers: int, vocabulary: int, dtype: torch.dtype) -> Visio
             image_size=336,
             patch_size=14,
         ),
-        **{"image_token_id": fast.convert_tokens_to_ids("<image>")},
+        image_token_id=fast.convert_tokens_to_ids("<image>"),  # type: ignore[call-arg]
     )
     llava = LlavaForConditionalGeneration(config).eval().to(dtype)
     processor = LlavaProcessor(

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -298,9 +299,9 @@ def test_a_killed_process_leaves_a_journal_to_go_on_with(saved_llava, llava, pai
     program = f"""
 import os, signal
 from pathlib import Path
-from typing import Any
 from mmpref.models import VisionLanguageModel
 from mmpref.records.pairs import Pairs
+from mmpref.sampling.bdhs import sample_shard
 from mmpref.study.preferences import Bdhs
 calls = []
 def similarity(texts, others):

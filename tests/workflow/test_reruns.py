@@ -63,9 +63,9 @@ ONE_RUN = {
 # Of these rules only the jobs that the edited file is about.
 JOBS = {
     "benchmarks/yesno/score.py": {"score": 3},
-    "objectives/dpo.py": {"train": 1, "respond_shard": 1},
-    "objectives/mdpo.py": {"train": 1, "respond_shard": 1},
-    "objectives/objective.py": {"train": 2, "respond_shard": 2},
+    "objectives/dpo.py": {"train": 1, "respond_shard": 2},
+    "objectives/mdpo.py": {"train": 1, "respond_shard": 2},
+    "objectives/objective.py": {"train": 2, "respond_shard": 4},
 }
 
 
