@@ -69,8 +69,9 @@ rule photos:
     message:
         "Writing the photographs, a file of every kind"
     shell:
-        'python "$MMPREF"/scripts/photos.py --output "$(dirname {output.pairs})"'
-        ' --pairs "$MMPREF"/config/photos/pairs.jsonl 2>&1 | tee -i {log}'
+        'python "$MMPREF"/scripts/photos.py --output $(dirname {output.pairs})'
+        ' --pairs "$MMPREF"/config/photos/pairs.jsonl'
+        " 2>&1 | tee -i {log}"
 
 
 rule dataset:
