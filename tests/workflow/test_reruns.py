@@ -32,7 +32,7 @@ MATRIX = {
     "benchmarks/caption/score.py": SCORES,
     "benchmarks/mmhal/score.py": set(),
     "benchmarks/mmhal/judge.txt": set(),
-    "scoring/statistics.py": SCORES,
+    "scoring/metric.py": SCORES,
     "language/mentions.py": {"bdhs_statistics", *SCORES},
     "objectives/dpo.py": TRAINING,
     "objectives/mdpo.py": TRAINING,

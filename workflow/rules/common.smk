@@ -119,11 +119,6 @@ def flags(**arguments):
     return shlex.join(words)
 
 
-def settings(part):
-    """Return a part of the study as JSON, for a script's command line."""
-    return part.model_dump_json()
-
-
 def model_of(name):
     """Return the folder of a model."""
     model = study.models[name]

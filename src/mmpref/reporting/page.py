@@ -22,7 +22,8 @@ from mmpref.records.images import open_image
 from mmpref.records.items import Item, load_image
 from mmpref.records.rows import Pair
 from mmpref.reporting.tables import Results, Tables, interval, metric_parts, number
-from mmpref.scoring.verdicts import READINGS, Scores
+from mmpref.scoring.metric import READINGS
+from mmpref.scoring.verdicts import Scores
 
 _FOLDER = Path(__file__).parent
 # Photographs are shrunk to this side; smaller images stay as they are, enlarged by the browser.

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from mmpref.errors import InputError
-from mmpref.scoring.statistics import Array, Metric, bootstrap, check_same_items, estimate
-from mmpref.scoring.verdicts import READINGS, Scores, read_scores
+from mmpref.scoring.metric import READINGS, Array, Metric, bootstrap, check_same_items, estimate
+from mmpref.scoring.verdicts import Scores, read_scores
 
 MAIN_COLUMNS = ["run", "benchmark", "metric", "mean", "low", "high", "seeds", "items", "best"]
 DIFFERENCE_COLUMNS = ["run", "benchmark", "metric", "difference", "low", "high"]

@@ -12,10 +12,8 @@ import numpy as np
 
 from mmpref.errors import InputError
 from mmpref.records.items import Item
+from mmpref.scoring.metric import READINGS, Array, Sums, ratio
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Array, Sums, ratio
-
-READINGS = ("official", "strict")
 
 # What a judge run says about an item, by name; None when that run does not count.
 Values = Mapping[str, float] | None

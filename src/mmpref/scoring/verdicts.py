@@ -17,15 +17,9 @@ from mmpref.errors import InputError
 from mmpref.files import replacing
 from mmpref.records.items import Item, load_image
 from mmpref.scoring.judge import Call
+from mmpref.scoring.metric import READINGS, Metric, bootstrap, estimate, ratio
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Metric, bootstrap, estimate, ratio
 from mmpref.study.benchmarks import kinds, module_of
-
-READINGS = {
-    "official": "what the benchmark's own scorer prints, its quirks included",
-    "strict": "what the metric says it measures; what cannot be parsed is not guessed",
-}
-"""The parts of metrics with two readings, in words."""
 
 
 class Scorer(Protocol):

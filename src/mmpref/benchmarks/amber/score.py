@@ -28,8 +28,8 @@ from mmpref.errors import InputError
 from mmpref.language.mentions import Mention
 from mmpref.language.words import lemma, tagged, tokens
 from mmpref.records.items import Item
+from mmpref.scoring.metric import Array, Metric, Sums, printed, ratio
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Array, Metric, Sums, printed, ratio
 
 SIMILARITIES = ("exact", "embeddings", "spacy")
 SPACY_MODEL = "MMPREF_SPACY_MODEL"

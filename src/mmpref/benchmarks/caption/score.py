@@ -6,8 +6,8 @@ from mmpref.benchmarks.open.score import form
 from mmpref.benchmarks.open.score import metrics as form_metrics
 from mmpref.language.mentions import find_mentions
 from mmpref.records.items import Item
+from mmpref.scoring.metric import Metric, ratio
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Metric, ratio
 
 _METRICS = {
     # AMBER's Hal (arXiv 2311.07397) is the same number under another name.

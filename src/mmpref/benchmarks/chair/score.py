@@ -15,8 +15,8 @@ from mmpref.benchmarks.chair.words import Words, official_mentions, read_words
 from mmpref.language.mentions import Mention
 from mmpref.language.words import lemma, singular
 from mmpref.records.items import Item
+from mmpref.scoring.metric import Array, Metric, Sums, printed, ratio
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Array, Metric, Sums, printed, ratio
 
 _WORD = re.compile(r"[^\W_]+(?:['’‐‑-][^\W_]+)*")
 _HYPHEN = re.compile(r"[‐‑-]")

@@ -4,8 +4,8 @@ from typing import Any
 
 from mmpref.benchmarks.vqa.score import normalised
 from mmpref.records.items import Item
+from mmpref.scoring.metric import Array, Metric, Sums, printed, ratio
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Array, Metric, Sums, printed, ratio
 
 
 def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:

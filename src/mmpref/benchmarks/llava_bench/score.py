@@ -19,8 +19,8 @@ from mmpref.errors import InputError
 from mmpref.records.items import Item
 from mmpref.scoring import judged
 from mmpref.scoring.judge import Call
+from mmpref.scoring.metric import Array, Metric, Sums, printed, ratio
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Array, Metric, Sums, printed, ratio
 
 _OWN_PROMPT = Path(__file__).with_name("judge.txt")
 

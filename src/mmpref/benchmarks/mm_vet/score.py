@@ -15,8 +15,8 @@ from mmpref.benchmarks.mm_vet.items import CAPABILITIES
 from mmpref.records.items import Item
 from mmpref.scoring import judged
 from mmpref.scoring.judge import Call
+from mmpref.scoring.metric import Array, Metric, Sums
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Array, Metric, Sums
 
 _OWN_PROMPT = Path(__file__).with_name("judge.txt")
 _OFFICIAL_PROMPT = ("mm-vet_evaluator.py", "mm-vet_evaluator.ipynb")

@@ -17,8 +17,8 @@ from mmpref.errors import InputError
 from mmpref.records.items import Item, load_image
 from mmpref.scoring import judged
 from mmpref.scoring.judge import Call, image_part
+from mmpref.scoring.metric import Array, Metric, Sums, printed
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Array, Metric, Sums, printed
 
 _OWN_PROMPT = Path(__file__).with_name("judge.txt")
 _OFFICIAL_PROMPT = ("eval_gpt4.py", "eval_gpt_mmhal.py")

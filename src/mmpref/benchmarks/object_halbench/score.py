@@ -29,8 +29,8 @@ from mmpref.language.words import lemma, singular, tagged, tokens
 from mmpref.records.items import Item
 from mmpref.scoring import judged
 from mmpref.scoring.judge import Call
+from mmpref.scoring.metric import Metric, ratio
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Metric, ratio
 
 _OWN_PROMPT = Path(__file__).with_name("judge.txt")
 PROMPT = "prompt.txt"

@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 from mmpref.records.items import Item
+from mmpref.scoring.metric import Metric, ratio
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Metric, ratio
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 

@@ -8,8 +8,8 @@ import numpy as np
 from mmpref.benchmarks.pope.items import OLD
 from mmpref.benchmarks.yesno import score as yesno
 from mmpref.records.items import SETTINGS, Item
+from mmpref.scoring.metric import Array, Metric, Sums, ratio
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Array, Metric, Sums, ratio
 
 _READINGS = {"official": "official_", "strict": ""}
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from mmpref.benchmarks.vqa.items import PEOPLE
 from mmpref.records.items import Item
+from mmpref.scoring.metric import Array, Metric, Sums, printed, ratio
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Array, Metric, Sums, printed, ratio
 
 # Leaving out each person in turn, an answer scores min(1, matches among the other nine / 3) on
 # average; in tenths, by the number of people who answer so.

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mmpref.records.items import SETTINGS, Item
+from mmpref.scoring.metric import Array, Metric, Sums, ratio
 from mmpref.scoring.resources import Resources
-from mmpref.scoring.statistics import Array, Metric, Sums, ratio
 
 _ANSWER = re.compile(r"\W*(yes|no)(?![\w'’-])", re.IGNORECASE)
 # First words that look like an answer and are none.

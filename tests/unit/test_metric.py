@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from mmpref.errors import InputError
-from mmpref.scoring.statistics import Metric, bootstrap, estimate, printed, ratio
+from mmpref.scoring.metric import Metric, bootstrap, estimate, printed, ratio
 
 SHARE = {
     "share": Metric(lambda sums: ratio(sums["hits"], sums["items"]), "higher", "share of hits")

@@ -14,6 +14,12 @@ from mmpref.randomness import generator
 Array = NDArray[np.float64]
 Sums = Mapping[str, Array]
 
+READINGS = {
+    "official": "what the benchmark's own scorer prints, its quirks included",
+    "strict": "what the metric says it measures; what cannot be parsed is not guessed",
+}
+"""The parts of metrics with two readings, in words."""
+
 REPLICATES = 2000
 LEVEL = 0.95
 # Replicates are drawn in blocks so that 15,000 items need megabytes, not gigabytes.
