@@ -111,7 +111,7 @@ def test_both_readings_side_by_side_with_every_verdict(score, pope, tmp_path, ca
     [
         (answers("Yes", "No"), r"2 items without a response (3, 4)"),
         (answers("Yes", "No", "Yes", "No", first=11), "4 items without a response (1, 2, 3, ...); "
-         "4 responses to items the benchmark has not (11, 12, 13, ...)"),
+         "4 responses to items that are not in the benchmark (11, 12, 13, ...)"),
         (answers("Yes", "No", "Yes", "No") + answers("No"), "1 items with several responses (1)"),
         (json.dumps([{"question_id": n, "answer": "Yes"} for n in (1, 2, 3, 4)]),
          "is a JSON array of objects, where JSON lines, one object per line is expected"),
@@ -125,7 +125,7 @@ def test_answers_that_do_not_fit_are_an_error_with_counts(score, pope, given, me
 
 
 def test_a_benchmark_or_folder_that_is_not_there(score, pope, tmp_path):
-    assert "there is no benchmark 'poppe'; did you mean 'pope-gqa'? there are: amber" in score(
+    assert "unknown benchmark 'poppe'; did you mean 'pope-gqa'? valid are: amber" in score(
         "poppe", "", pope
     )
     assert "nowhere: is not a folder" in score("pope-coco-popular", "", tmp_path / "nowhere")

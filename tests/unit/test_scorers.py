@@ -206,7 +206,7 @@ def test_questions_about_one_image_share_its_digest():
     ("responses", "words"),
     [
         (answers("a"), r"1 items without a response \(1\)"),
-        (answers("a", "b", "c"), r"1 responses to items the benchmark has not \(2\)"),
+        (answers("a", "b", "c"), r"1 responses to items that are not in the benchmark \(2\)"),
         ([*answers("a", "b"), *answers("a")], r"1 items with several responses \(0\)"),
         ([{"id": "0"}], "response 0: response is not text"),
         ([{"id": 7, "response": "a"}], "response 0: id is not text"),

@@ -315,7 +315,7 @@ def scores():
 def study_outputs():
     """Return what `snakemake` makes: the report, or the adapters of a study without benchmarks."""
     if study.benchmarks:
-        # The scores too: a job that cannot be planned is no error to Snakemake while what is made
+        # The scores too: a job that cannot be planned is not an error to Snakemake while what is made
         # from its output exists.
         return [*scores(), "<results>/tables/main.csv", "<results>/report/index.html"]
     return runs_and_seeds("<results>/runs/{run}/seed{seed}/adapter", TRAINED)

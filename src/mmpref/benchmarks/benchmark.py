@@ -84,5 +84,5 @@ def named(name: str) -> Benchmark:
     if name not in known:
         close = get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise InputError(f"there is no benchmark {name!r}; {hint}there are: {', '.join(known)}")
+        raise InputError(f"unknown benchmark {name!r}; {hint}valid are: {', '.join(known)}")
     return known[name]

@@ -65,7 +65,7 @@ def sample_shard(
         InputError: a pair's prompt or chosen answer contains the model's image placeholder.
     """
     pairs = shard_of(pairs, shard, shards)
-    # What does not change a result is no reason to begin anew.
+    # What does not change a result is not a reason to start again.
     relevant = settings.model_dump(exclude={"batch_size", "shards"})
     facts = {"settings": relevant, "seed": seed, "model": model_fingerprint(vlm)}
     content, ids = hashlib.sha256(fingerprint(facts).encode()), {}

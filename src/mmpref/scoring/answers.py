@@ -126,7 +126,7 @@ def _rows(path: str | Path, official: AnswerFormat) -> list[tuple[str, dict[str,
 
 
 def _is_mapping(value: Any, official: AnswerFormat) -> bool:
-    """Return whether a value is no single row."""
+    """Return whether a value is more than a single row."""
     return isinstance(value, dict) and not {"id", "response", *official.id} & value.keys()
 
 

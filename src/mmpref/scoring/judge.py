@@ -36,7 +36,7 @@ FREE = "a local server with the same API (vLLM, llama.cpp, Ollama) costs nothing
 # Nothing about the settings goes in here: another model's replies may stand in the same store.
 _STORE = "judge replies"
 
-# So many calls in a row without a text are no accident.
+# So many calls in a row without a text are not an accident.
 _FAILURES = 5
 
 _HINTS = {

@@ -276,7 +276,7 @@ def _by_id(
         f"{len(ids)} {what} ({', '.join(sorted(ids)[:3])}{', ...' if len(ids) > 3 else ''})"
         for what, ids in (
             ("items without a response", wanted - given.keys()),
-            ("responses to items the benchmark has not", given.keys() - wanted),
+            ("responses to items that are not in the benchmark", given.keys() - wanted),
             ("items with several responses", {id for id, times in given.items() if times > 1}),
         )
         if ids

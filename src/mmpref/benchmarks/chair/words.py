@@ -18,7 +18,7 @@ _DOUBLES = (
     *("mobile phone", "teddy bear", "hair drier", "potted plant", "bow tie", "laptop computer"),
     "stove top oven",
 )
-# "plate" and "train" in these are no objects.
+# "plate" and "train" in these are not objects.
 NO_OBJECTS = ("home plate", "train track")
 # "baby" and "passenger" alone are persons.
 _QUALIFIED = {
@@ -67,7 +67,7 @@ def read_classes(path: Path) -> dict[str, str]:
     """Return the class of each name in a list of synonyms, names as the official scorer has them.
 
     A line is a class and its names, separated by a comma and one space; in CHAIR's list two names
-    begin with a second space. Raises InputError when it is no such file.
+    begin with a second space. Raises InputError when it is another file.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -14,7 +14,7 @@ def items(folder: Path) -> list[Item]:
 
     Truth is `image`, `answer`, and the types of the question, `structural` and `semantic`.
 
-    Raises InputError when the file is missing, or a question in it has not all of that.
+    Raises InputError when the file is missing, or a question in it lacks some of that.
     """
     path = folder / _QUESTIONS
     content = read_json(path)

@@ -32,7 +32,7 @@ _MEANING = "mean score of the answers by the judge, 0 to 100"
 def calls(item: Item, response: str, resources: Resources) -> list[Call]:
     """Return the calls that score an answer, one per judge run.
 
-    When a reply is no score the evaluator asks again, with one sentence more; here the question
+    When a reply is not a score the evaluator asks again, with one sentence more; here the question
     stays as it is.
 
     Raises InputError when the benchmark's own prompt file is another one.
@@ -54,7 +54,7 @@ def usable(text: str) -> bool:
 def official_score(text: str) -> float | None:
     """Return the score as the evaluator reads it: the text before the first space, from 0 to 1.
 
-    None when that is no such number, as of " 0.5" with its leading space. "nan" is None too; the
+    None when that is not such a number, as of " 0.5" with its leading space. "nan" is None too; the
     evaluator would let it spoil every mean.
     """
     try:

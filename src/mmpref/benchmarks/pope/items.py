@@ -24,7 +24,7 @@ def items(folder: Path, source: str = "coco", settings: Sequence[str] = SETTINGS
     `random-2910` is the older random file; a file of any other length than 3,000 and 2,910 rows is
     taken for the user's own.
 
-    Raises InputError when a file is missing, is no such file, or is another version of it.
+    Raises InputError when a file is missing, is another file, or another version of it.
     """
     questions = []
     for setting in settings:

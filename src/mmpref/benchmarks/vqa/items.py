@@ -20,7 +20,7 @@ def items(folder: Path, version: str) -> list[Item]:
     Truth is `version`, `image`, `answers` (ten texts) and, for VQAv2, `question_type` and
     `answer_type` (`yes/no`, `number` or `other`).
 
-    Raises InputError when a file is missing, or a question in it has not all of that.
+    Raises InputError when a file is missing, or a question in it lacks some of that.
     """
     textvqa = version == "textvqa"
     path = folder / (_TEXTVQA if textvqa else _VQAV2_QUESTIONS)
