@@ -11,7 +11,15 @@ from mmpref.study.benchmarks import kinds
 
 ROOT = Path(__file__).parents[2]
 KINDS = [kind.replace("-", "_") for kind in kinds()]
-OTHERS = ["respond.py", "train.py", "reference.py", "bdhs_shard.py", "bdhs_merge.py", "dataset.py"]
+OTHERS = [
+    "respond_shard.py",
+    "train.py",
+    "reference_shard.py",
+    "reference.py",
+    "bdhs_shard.py",
+    "bdhs_merge.py",
+    "dataset.py",
+]
 
 
 @pytest.fixture

@@ -53,11 +53,11 @@ def test_a_benchmark_declared_twice_names_both_files(monkeypatch):
         ({"benchmark": "mhal"}, r"benchmarks\.b\.benchmark: .*'mhal'; did you mean 'mmhal'\?"),
         ({"benchmark": "mmhal"}, "mmhal is scored by a judge model; give `judge`"),
         ({"benchmark": "gqa", "judge": "gpt"}, "gqa is scored without a judge"),
-        ({"benchmark": "mmhal", "judge": "gtp"}, r"b\.judge: there is no judge 'gtp'; did you m"),
+        ({"benchmark": "mmhal", "judge": "gtp"}, r"b\.judge: unknown judge 'gtp'; did you m"),
         ({"benchmark": "gqa", "items": 5}, "`items` is given for `chair`"),
         ({"benchmark": "gqa", "prompt": "?"}, "`prompt` lacks {question}"),
-        ({"source": "dataset", "dataset": "scene"}, r"b\.dataset: there is no dataset 'scene'"),
-        ({"source": "publik"}, "there is no 'publik'; valid are: 'dataset', 'public'"),
+        ({"source": "dataset", "dataset": "scene"}, r"b\.dataset: unknown dataset 'scene'"),
+        ({"source": "publik"}, "unknown 'publik'; valid are: 'dataset', 'public'"),
     ],
 )
 def test_mistakes_in_a_study_are_named(benchmark, words):
