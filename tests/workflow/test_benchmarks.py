@@ -103,6 +103,7 @@ def test_one_benchmark_of_one_run_is_a_target(own_benchmarks, monkeypatch):
     environment(monkeypatch)
     assert own_benchmarks.planned("results/scores/mdpo/seed0/pope.json") == {
         "benchmark": 1,
+        "respond_shard": 1,
         "respond": 1,
         "score": 1,
     }
