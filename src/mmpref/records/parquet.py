@@ -36,6 +36,9 @@ POSITION = pa.field("position", pa.int64())
 IMAGES = pa.field("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
 
 T = TypeVar("T")
+CACHE_BYTES = 32 * 2**20
+"""Row groups kept in memory: small files are decoded once, large ones hardly gain from it."""
+
 Row = dict[str, Any]
 Images = dict[bytes, int]
 """The images embedded in a row: how many bytes each has, by its digest."""
@@ -45,9 +48,9 @@ class Rows(Sequence[T]):
     """The rows of a Parquet file by number: dictionaries with the columns of `schema`.
 
     Numbers follow the column `position`; in a file without it, the order of the file. Columns in
-    `optional` are None in a file that lacks them. Held in memory are the row group last read, one
-    number per row and the file's footer. A slice is a view of the same file. A copy in another
-    process (fork, pickle) opens the file anew; several threads must not share one.
+    `optional` are None in a file that lacks them. Held in memory are the row groups last
+    read (`CACHE_BYTES`), one number per row and the file's footer. A slice is a view of the same
+    file. A copy in another process (fork, pickle) opens the file anew; several threads must not share one.
 
     Every read raises InputError naming the file: when it is missing, damaged or of another format,
     lacks a column or has one of another type, or was changed since it was opened.
@@ -56,7 +59,7 @@ class Rows(Sequence[T]):
     def __init__(self, path: str | Path, schema: pa.Schema, optional: Collection[str] = ()) -> None:
         self.path = Path(path)
         self._opened: tuple[int, pq.ParquetFile] | None = None
-        self._cached: tuple[int, pa.Table] | None = None
+        self._cached: dict[int, pa.Table] = {}
         self._stamp: tuple[int, ...] | None = None
         with self._reading():
             self._stamp = self._now()
@@ -115,7 +118,7 @@ class Rows(Sequence[T]):
             yield from (missing | row for row in rows)
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_opened": None, "_cached": None}
+        return vars(self) | {"_opened": None, "_cached": {}}
 
     def _file(self, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
         if self._opened is None or self._opened[0] != os.getpid():
@@ -129,13 +132,19 @@ class Rows(Sequence[T]):
         return self._opened[1]
 
     def _group(self, index: int) -> pa.Table:
-        if self._cached is None or self._cached[0] != index:
-            self._cached = None  # so that two are never held
+        # Taken out and put back: the group that was not used for longest comes first.
+        table = self._cached.pop(index, None)
+        if table is None:
             file = self._file()
             table = file.read_row_group(index, self.columns, use_threads=False)
             self._demand_rows(table, range(index, index + 1))
-            self._cached = index, table
-        return self._cached[1]
+        self._cached[index] = table
+        while len(self._cached) > 1 and self._held() > CACHE_BYTES:
+            del self._cached[next(iter(self._cached))]
+        return table
+
+    def _held(self) -> int:
+        return sum(table.get_total_buffer_size() for table in self._cached.values())
 
     def _demand_rows(self, table: pa.Table, groups: range) -> None:
         """Arrow takes a damaged column for a short one."""
