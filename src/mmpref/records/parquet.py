@@ -50,7 +50,8 @@ class Rows(Sequence[T]):
     Numbers follow the column `position`; in a file without it, the order of the file. Columns in
     `optional` are None in a file that lacks them. Held in memory are the row groups last
     read (`CACHE_BYTES`), one number per row and the file's footer. A slice is a view of the same
-    file. A copy in another process (fork, pickle) opens the file anew; several threads must not share one.
+    file. A copy in another process (fork, pickle) opens the file anew; several threads must not
+    share one.
 
     Every read raises InputError naming the file: when it is missing, damaged or of another format,
     lacks a column or has one of another type, or was changed since it was opened.
