@@ -139,9 +139,9 @@ class Rows(Sequence[T]):
             file = self._file()
             table = file.read_row_group(index, self.columns, use_threads=False)
             self._demand_rows(table, range(index, index + 1))
+            while self._cached and self._held() + table.get_total_buffer_size() > CACHE_BYTES:
+                del self._cached[next(iter(self._cached))]
         self._cached[index] = table
-        while len(self._cached) > 1 and self._held() > CACHE_BYTES:
-            del self._cached[next(iter(self._cached))]
         return table
 
     def _held(self) -> int:
