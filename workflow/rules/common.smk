@@ -14,6 +14,7 @@ import yaml
 from mmpref.digest import digest
 from mmpref.errors import InputError
 from mmpref.files import sha256
+from mmpref.study.models import families
 from mmpref.study.parts import Part
 from mmpref.study.reference import images_of, stored_for
 from mmpref.study.runs import IMAGES
@@ -122,7 +123,7 @@ def flags(**arguments):
 def model_of(name):
     """Return the folder of a model."""
     model = study.models[name]
-    return model.folder if model.source == "local" else f"resources/models/{name}"
+    return model.folder if model.source in ("local", "hub") else f"resources/models/{name}"
 
 
 def settings_of_items(part):
@@ -135,13 +136,28 @@ def seed_of_items(part):
 
 
 def family_of(name):
-    """Return the file of the family that a model folder of the user's belongs to, if it has one."""
-    config = Path(model_of(name)) / "config.json"
-    if study.models[name].source != "local" or not config.is_file():
+    """Return the files of the family that a model belongs to, if it has one.
+
+    A hub model whose study does not name it could be of any: what is downloaded must not count.
+    """
+    model = study.models[name]
+    if model.source not in ("local", "hub"):
         return []
-    family = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-    file = ROOT / "src" / "mmpref" / "models" / "families" / f"{family}.py"
-    return [file] if file.is_file() else []
+    config = Path(model.folder) / "config.json"
+    found = None
+    if config.is_file():
+        found = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    if model.source == "hub":
+        if model.family is None:
+            return [file for file in families().values() if file]
+        if found not in (None, model.family):
+            raise WorkflowError(
+                f"models.{name}.family: is {model.family!r}, but the model in {model.folder} is "
+                f"of the family {found!r}; correct it"
+            )
+        found = model.family
+    file = families().get(found)
+    return [file] if file else []
 
 
 def benchmark_data(wildcards):

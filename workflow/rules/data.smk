@@ -52,6 +52,29 @@ rule assembled_model:
         " --output {output} 2>&1 | tee -i {log}"
 
 
+# As `download`: pinned content, no digest of code, on a machine that reaches the network.
+rule hub_model:
+    output:
+        directory("resources/models/{owner}/{repository}/{revision}"),
+    log:
+        "<results>/logs/hub_model/{owner}-{repository}-{revision}.log",
+    localrule: True
+    wildcard_constraints:
+        owner=r"[\w.-]+",
+        repository=r"[\w.-]+",
+        revision="[0-9a-f]{40}",
+    conda:
+        "../../envs/scoring.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=720,
+    message:
+        "Fetching the model {wildcards.owner}/{wildcards.repository} from the hub"
+    shell:
+        'python "$MMPREF"/scripts/hub_model.py --repository {wildcards.owner}/{wildcards.repository}'
+        " --revision {wildcards.revision} --output {output} 2>&1 | tee -i {log}"
+
+
 rule photos:
     output:
         pairs="resources/datasets/photos/pairs.jsonl",

@@ -8,7 +8,6 @@ in the place of image tokens, positions that count tokens. A family that differs
 
 import importlib
 import json
-import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mmpref.errors import InputError
-from mmpref.models import families
-
-LLAVA_LIKE = ("llava", "llava_next")
-"""Values of `model_type` for which the pattern holds as it is."""
+from mmpref.study.models import families
 
 
 @dataclass(frozen=True)
@@ -122,23 +118,23 @@ def family_of(folder: str | Path) -> type[Family]:
         raise InputError(f"{folder}: no model here (config.json is missing)") from None
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{file}: cannot be read: {error}; download the model again") from None
-    known = sorted(module.name for module in pkgutil.iter_modules(families.__path__))
-    if model_type in known:
-        module = importlib.import_module(f"{families.__name__}.{model_type}")
-        (found,) = (
-            value
-            for value in vars(module).values()
-            if isinstance(value, type)
-            and issubclass(value, Family)
-            and value.__module__ == module.__name__
+    supported = families()
+    if model_type not in supported:
+        raise InputError(
+            f"{file}: models of type {model_type!r} are not supported; supported are "
+            f"{', '.join(supported)}, another needs a file in mmpref/models/families"
         )
-        return found
-    if model_type in LLAVA_LIKE:
+    if supported[model_type] is None:
         return Family
-    raise InputError(
-        f"{file}: models of type {model_type!r} are not supported; supported are "
-        f"{', '.join([*LLAVA_LIKE, *known])}, another needs a file in mmpref/models/families"
+    module = importlib.import_module(f"mmpref.models.families.{model_type}")
+    (found,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Family)
+        and value.__module__ == module.__name__
     )
+    return found
 
 
 def join_pixels(

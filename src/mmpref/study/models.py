@@ -1,10 +1,27 @@
 """Where models come from."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from mmpref.study.parts import Count, Part, Share
+
+LLAVA_LIKE = ("llava", "llava_next")
+"""Values of `model_type` for which the LLaVA pattern holds as it is."""
+
+
+def families() -> dict[str, Path | None]:
+    """Return the file of every supported family of models, by `model_type`; None is LLaVA-like."""
+    folder = Path(__file__).parents[1] / "models" / "families"
+    files = {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
+    return dict.fromkeys(LLAVA_LIKE) | files
+
+
+def _supported(family: str) -> str:
+    if family not in families():
+        raise ValueError(f"{family!r} is not supported; supported are {', '.join(families())}")
+    return family
 
 
 class ToyModel(Part):
@@ -34,4 +51,22 @@ class LocalModel(Part):
     folder: str = Field(description="folder with config.json, weights and processor")
 
 
-Model = Annotated[ToyModel | AssembledModel | LocalModel, Field(discriminator="source")]
+class HubModel(Part):
+    """A model of the hub at a pinned revision; studies that name the same share the download."""
+
+    source: Literal["hub"]
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="OWNER/NAME")
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="commit of the repository")
+    family: Annotated[str, AfterValidator(_supported)] | None = Field(
+        None,
+        description="`model_type` of its config.json; without it an edit of any family's code "
+        "counts as an edit of this model's",
+    )
+
+    @property
+    def folder(self) -> str:
+        """Where it is downloaded to."""
+        return f"resources/models/{self.repository}/{self.revision}"
+
+
+Model = Annotated[ToyModel | AssembledModel | LocalModel | HubModel, Field(discriminator="source")]
