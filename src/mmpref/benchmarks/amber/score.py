@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -191,16 +191,19 @@ class _Judged(NamedTuple):
     """A description under a reading: what is counted, `hallucinated` as places among `nouns`."""
 
     hallucinated: list[int]
-    nouns: Collection[str]
+    nouns: Sequence[str]
     covered: Collection[Any]
     truth: Collection[str]
     cog: Collection[Any]
     hallu: Collection[str]
 
     @property
-    def counts(self) -> dict[str, int]:
-        found = {name: len(counted) for name, counted in self._asdict().items()}
-        return found | {"flawed": int(bool(self.hallucinated))}
+    def names(self) -> list[str]:
+        return [self.nouns[place] for place in self.hallucinated]
+
+    def counts(self, prefix: str) -> dict[str, int]:
+        found = {f"{prefix}{name}": len(counted) for name, counted in self._asdict().items()}
+        return found | {f"{prefix}flawed": int(bool(self.hallucinated))}
 
 
 def _describe(item: Item, response: str, resources: Resources) -> dict[str, Any]:
@@ -226,26 +229,21 @@ def _describe(item: Item, response: str, resources: Resources) -> dict[str, Any]
     ]
     official = _official(lexicon, kept, truth, hallu)
     strict = _strict(lower, [mention.name for mention in mentions], truth, hallu)
-    names = [mentions[place].name for place in strict.hallucinated]
-    differences = _differences(
-        official.counts, strict.counts, [kept[place] for place in official.hallucinated], names
-    )
-    note = [f"not in the image: {_listed(names)}"] if names else []
-    spans = [mention.span for mention in mentions]
+    differences = _differences(official, strict)
+    note = [f"not in the image: {_listed(strict.names)}"] if strict.names else []
+    wrong = [mentions[place] for place in strict.hallucinated]
     return {
         "items": 1,
         "unparsed": int(re.search(r"\w", response) is None),
         "differs": int(bool(differences)),
         "generative/items": 1,
-        **{f"generative/official_{name}": count for name, count in official.counts.items()},
-        **{f"generative/{name}": count for name, count in strict.counts.items()},
-        "flawed": bool(names),
+        **official.counts("generative/official_"),
+        **strict.counts("generative/"),
+        "flawed": bool(wrong),
         "note": "; ".join(note + differences),
         "expected": f"in the image: {_listed(truth)}",
-        "hallucinated_mentions": [spans[place] for place in strict.hallucinated],
-        "grounded_mentions": [
-            span for place, span in enumerate(spans) if place not in strict.hallucinated
-        ],
+        "hallucinated_mentions": [mention.span for mention in wrong],
+        "grounded_mentions": [mention.span for mention in mentions if mention not in wrong],
     }
 
 
@@ -337,24 +335,21 @@ def _places(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
     return places
 
 
-def _differences(
-    official: Mapping[str, int],
-    strict: Mapping[str, int],
-    official_names: Sequence[str],
-    names: Sequence[str],
-) -> list[str]:
-    """Return in words what the readings judge differently; the names are the hallucinated ones."""
+def _differences(official: _Judged, strict: _Judged) -> list[str]:
+    """Return in words what the readings judge differently."""
     found = []
-    if {name.lower() for name in official_names} != set(names):
-        found.append(f"official: not in the image: {_listed(official_names) or 'nothing'}")
-    for part, whole, name in (
-        ("hallucinated", "nouns", "hallucinated"),
-        ("covered", "truth", "covered"),
-        ("cog", "hallu", "likely ones named"),
+    if {name.lower() for name in official.names} != set(strict.names):
+        found.append(f"official: not in the image: {_listed(official.names) or 'nothing'}")
+    one, other = strict.counts(""), official.counts("")
+    for name, part, whole in (
+        ("hallucinated", "hallucinated", "nouns"),
+        ("covered", "covered", "truth"),
+        ("likely ones named", "cog", "hallu"),
     ):
-        one, other = (strict[part], strict[whole]), (official[part], official[whole])
-        if one[0] * other[1] != other[0] * one[1]:
-            found.append(f"{name}: {one[0]} of {one[1]} (official: {other[0]} of {other[1]})")
+        if one[part] * other[whole] != other[part] * one[whole]:
+            found.append(
+                f"{name}: {one[part]} of {one[whole]} (official: {other[part]} of {other[whole]})"
+            )
     return found
 
 
@@ -391,7 +386,7 @@ def _answer(item: Item, response: str) -> dict[str, Any]:
     }
 
 
-def _total(sums: Sums, categories: Sequence[str], *columns: str) -> Array:
+def _total(categories: Sequence[str], sums: Sums, *columns: str) -> Array:
     return np.sum([sums[f"{name}/{column}"] for name in categories for column in columns], axis=0)
 
 
@@ -406,8 +401,9 @@ def _official_share(
     column = whole if whole in ("items", "labelled_no") else f"official_{whole}"
 
     def compute(sums: Sums) -> Array:
-        items = _total(sums, categories, "items")
-        hits, of = _total(sums, categories, f"official_{part}"), _total(sums, categories, column)
+        items, hits, of = (
+            _total(categories, sums, name) for name in ("items", f"official_{part}", column)
+        )
         if part == "flawed":
             return _printed(100 - (of - hits) / (of + seed) * 100, items)
         return _printed(hits / (of + seed) * 100, items)
@@ -431,13 +427,12 @@ def _questions(reading: str, part: str, categories: Sequence[str]) -> dict[str, 
     # Attributes are the sums of three counters, each with its seed, even where one is not asked.
     seed = _SEED * (len(ATTRIBUTES) if part == "attribute/" else 1)
     epsilon = 0.001 if part == "existence/" else 0.0001
+    total = partial(_total, categories)
 
-    def share(hits: str, *whole: str) -> Callable[[Sums], Array]:
+    def share(hits: str, whole: str) -> Callable[[Sums], Array]:
         if reading == "official":
-            return _official_share(categories, hits, *whole, seed)
-        return lambda sums: ratio(
-            100 * _total(sums, categories, hits), _total(sums, categories, *whole)
-        )
+            return _official_share(categories, hits, whole, seed)
+        return lambda sums: ratio(100 * total(sums, hits), total(sums, whole))
 
     found = {
         name: Metric(share(hits, whole), "higher", f"{meaning}, {_UNIT[reading]}")
@@ -446,10 +441,10 @@ def _questions(reading: str, part: str, categories: Sequence[str]) -> dict[str, 
 
     def f1(sums: Sums) -> Array:
         if reading == "strict":
-            return 2 * share("true_no", "answered_no", "labelled_no")(sums)
+            return ratio(200 * total(sums, "true_no"), total(sums, "answered_no", "labelled_no"))
         precision, recall = (found[name].compute(sums) / 100 for name in ("precision", "recall"))
         value = 2 * precision * recall / (precision + recall + epsilon) * 100
-        return _printed(value, _total(sums, categories, "items"))
+        return _printed(value, total(sums, "items"))
 
     rounded = ", both rounded" if reading == "official" else ""
     meaning = f"harmonic mean of precision and recall of no{rounded}, {_UNIT[reading]}"
