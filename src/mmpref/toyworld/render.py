@@ -92,16 +92,18 @@ class Pen:
 
 
 def _draw_object(draw: ImageDraw.ImageDraw, placed: PlacedObject) -> None:
-    box = (SUPERSAMPLING * n for n in (placed.left, placed.top, placed.width, placed.height))
-    pen, palette = Pen(draw, *box, placed.mirrored), LOOKS[placed.name]["colours"]
+    left, top = SUPERSAMPLING * placed.left, SUPERSAMPLING * placed.top
+    width, height = SUPERSAMPLING * placed.width, SUPERSAMPLING * placed.height
+    pen = Pen(draw, left, top, width, height, placed.mirrored)
     # One of the object's colours, a little lighter or darker.
+    palette = LOOKS[placed.name]["colours"]
     shade = 0.85 + 0.3 * (placed.colour // len(palette) % 16) / 15
     own = tinted(palette[placed.colour % len(palette)], shade)
     for shape in LOOKS[placed.name]["shapes"]:
         kind, at = next(iter(shape.items()))
         fill = tinted(shape.get("fill", own), shape.get("shade", 1))
-        if fill == own:
-            fill = tuple(shape.get("on_same", own))
+        if fill == own and "on_same" in shape:
+            fill = tuple(shape["on_same"])
         sizes = {name: shape[name] for name in ("radius", "width") if name in shape}
         getattr(pen, kind)(*at, fill=fill, **sizes)
 
