@@ -1,10 +1,8 @@
 """What a script's result depends on in this package.
 
-Snakemake does not see through imports: it would not rerun training after the trainer was edited.
-Rules therefore take `digest(files)` as a parameter. It changes with the code of these files and of
-the modules they import, directly or not, and with nothing else: neither with what is only for
-people (comments, docstrings, layout, type hints, error messages, progress, help texts) nor with
-other modules.
+Snakemake does not see through imports, so rules take `digest(files)` as a parameter. It changes
+with the code of these files and of the modules they import, directly or not, but not with what is
+only for people: comments, docstrings, layout, type hints, error messages, progress, help texts.
 """
 
 import ast
@@ -17,18 +15,12 @@ from typing import Any, NamedTuple
 
 _FILE_NAME = re.compile(r"[\w-]+(\.\w+)+")
 
+# Modules that change no result. The study's values are parameters of the rules already; if the
+# classes that check them counted, a new option of the report would train everything anew.
 LEFT_OUT = ("mmpref.study.", "mmpref.cli.", "mmpref.errors.", "mmpref.progress.")
-"""Modules that change no result.
 
-The study's values are parameters of the rules already; if the classes that check them counted, a
-new option of the report would train everything anew.
-"""
-
-SPEECH = ("say", "track")
-"""Functions whose texts are for people."""
-
-HELP = ("description", "help")
-"""Arguments that hold texts for people."""
+# Functions and arguments whose texts are for people.
+SPEECH, HELP = ("say", "track"), ("description", "help")
 
 
 def digest(files: Iterable[str | Path], source: str | Path) -> str:
@@ -121,7 +113,6 @@ class _WithoutTexts(ast.NodeTransformer):
 
 
 def _called(node: ast.AST) -> str | None:
-    """Return the name of the function that is called, if it is a plain name."""
     return getattr(getattr(node, "func", None), "id", None)
 
 

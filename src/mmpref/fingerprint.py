@@ -14,8 +14,7 @@ MODEL_FILES = (".safetensors", ".json", ".jinja", ".model", ".txt")
 
 def fingerprint(facts: Mapping[str, Any]) -> str:
     """Return a short hexadecimal digest of JSON-like facts."""
-    text = json.dumps(facts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def model_identity(folder: str | Path) -> str:
