@@ -18,7 +18,6 @@ _FILE_NAME = re.compile(r"[\w-]+(\.\w+)+")
 # Modules that change no result. The study's values are parameters of the rules already; if the
 # classes that check them counted, a new option of the report would train everything anew.
 LEFT_OUT = ("mmpref.study.", "mmpref.cli.", "mmpref.errors.", "mmpref.progress.")
-
 # Functions and arguments whose texts are for people.
 SPEECH, HELP = ("say", "track"), ("description", "help")
 
@@ -131,5 +130,4 @@ def _imports(nodes: Iterable[ast.AST], root: Path) -> Iterator[Path]:
             # Importing a module runs the __init__ of every package above it.
             for length in range(1, len(parts) + 1):
                 path = root.joinpath(*parts[:length])
-                files = (path.with_suffix(".py"), path / "__init__.py")
-                yield from (file for file in files if file.is_file())
+                yield from filter(Path.is_file, (path.with_suffix(".py"), path / "__init__.py"))

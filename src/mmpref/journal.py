@@ -17,6 +17,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, key: str) -> None:
+        self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         lines = path.read_bytes().splitlines(keepends=True)
