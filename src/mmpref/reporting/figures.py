@@ -277,6 +277,6 @@ def _legend(
             linewidth=3,
             label=labels.get(run, run),
         )
-        for run, marker in zip(runs, markers)
+        for run, marker in zip(runs, markers, strict=False)
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=max(len(handles), 1))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -195,18 +196,20 @@ def interval(low: float, high: float, signed: bool = False) -> str:
     return f"[{number(low, signed)}, {number(high, signed)}]"
 
 
+def with_interval(row: Mapping[str, Any] | pd.Series, value: str = "mean") -> str:
+    """Return a row's `mean` or `difference` and its interval as text, a dash where it is NaN."""
+    signed = value == "difference"
+    text = number(row[value], signed)
+    return text if math.isnan(row[value]) else f"{text} {interval(row['low'], row['high'], signed)}"
+
+
 def _grid(rows: pd.DataFrame, value: str, labels: Mapping[str, str]) -> str:
     """Return a Markdown table with a row per run, and a column per metric and for the seeds."""
-    signed = value == "difference"
     seeds = ["seeds"] if "seeds" in rows else []
     header = [metric.rpartition("/")[2] for metric in dict.fromkeys(rows["metric"])] + seeds
     lines = [["run", *header], ["---", *["---:"] * len(header)]]
     for run, cells in rows.groupby("run", sort=False):
-        shown = [
-            number(row[value], signed)
-            + ("" if math.isnan(row[value]) else f" {interval(row['low'], row['high'], signed)}")
-            for row in cells.to_dict("records")
-        ]
+        shown = [with_interval(row, value) for row in cells.to_dict("records")]
         label = labels.get(str(run), str(run)).replace("|", r"\|")
         lines.append([label, *shown, *cells[seeds].iloc[0].astype(str)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
