@@ -188,8 +188,8 @@ def sampling_statistics(statistics: Mapping[str, Mapping[str, Any]]) -> Figure:
             _bars(iterations, dict(sorted(shares.items())), *place)
             _histogram(similarity, entry["similarity"], colours[name], fill=len(statistics) == 1)
             free.append(f"{entry['free'] / pairs:.0%} free")
-            if known[name]:
-                means = {key: known[name][key] for key in ("chosen", "rejected")}
+            if objects := known[name]:
+                means = {key: objects[key] for key in ("chosen", "rejected")}
                 _bars(hallucination[0], means, *place)
         iterations.set(
             title="Iterations",
