@@ -32,8 +32,12 @@ from mmpref.training.policy import Policy
 from mmpref.training.processes import Processes
 
 WITHOUT_INFLUENCE = {
-    *("gradient_checkpointing", "micro_batch_size", "nodes", "processes"),
-    *("save_steps", "zero_stage"),
+    "gradient_checkpointing",
+    "micro_batch_size",
+    "nodes",
+    "processes",
+    "save_steps",
+    "zero_stage",
 }
 """Settings that change where and how fast a run is computed, and its result only to rounding."""
 
