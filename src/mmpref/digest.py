@@ -1,37 +1,25 @@
 """What a script's result depends on in this package.
 
-Snakemake does not see through imports: it would not rerun training after the trainer was edited.
-Rules therefore take `digest(files)` as a parameter. It changes with the code of these files and of
-the modules they import, directly or not, and with nothing else: neither with what is only for
-people (comments, docstrings, layout, type hints, error messages, progress, help texts) nor with
-other modules.
+Snakemake does not see through imports, so rules take `digest(files)` as a parameter. It changes
+with the code of these files and of the modules they import, directly or not, but not with what is
+only for people: comments, docstrings, layout, type hints, error messages, progress, help texts.
 """
 
 import ast
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-PACKAGE = "mmpref"
+from typing import Any, NamedTuple
 
 _FILE_NAME = re.compile(r"[\w-]+(\.\w+)+")
 
-LEFT_OUT = ("mmpref.study", "mmpref.cli", "mmpref.errors", "mmpref.progress")
-"""Modules that change no result.
-
-The study's values are parameters of the rules already; if the classes that check them counted, a
-new option of the report would train everything anew.
-"""
-
-SPEECH = ("say", "track")
-"""Functions whose texts are for people."""
-
-HELP = ("description", "help")
-"""Arguments that hold texts for people."""
+# Modules that change no result. The study's values are parameters of the rules already; if the
+# classes that check them counted, a new option of the report would train everything anew.
+LEFT_OUT = ("mmpref.study.", "mmpref.cli.", "mmpref.errors.", "mmpref.progress.")
+# Functions and arguments whose texts are for people.
+SPEECH, HELP = ("say", "track"), ("description", "help")
 
 
 def digest(files: Iterable[str | Path], source: str | Path) -> str:
@@ -41,11 +29,9 @@ def digest(files: Iterable[str | Path], source: str | Path) -> str:
     prompt) counts when it lies beside a module that names it in a string.
     """
     root = Path(source).resolve()
-    used = sorted(modules(files, root))
-    content = hashlib.sha256()
-    for file in used:
-        content.update(_module(file, root).code)
-    for data in sorted({data for file in used for data in _module(file, root).data}):
+    used = [_module(file, root) for file in sorted(modules(files, root))]
+    content = hashlib.sha256(b"".join(module.code for module in used))
+    for data in sorted({data for module in used for data in module.data}):
         content.update(data.read_bytes())
     return content.hexdigest()[:12]
 
@@ -62,8 +48,7 @@ def modules(files: Iterable[str | Path], source: str | Path) -> set[Path]:
     return seen
 
 
-@dataclass(frozen=True)
-class _Module:
+class _Module(NamedTuple):
     """What a module computes, the modules it imports and the files it names."""
 
     code: bytes
@@ -75,9 +60,10 @@ class _Module:
 def _module(file: Path, root: Path) -> _Module:
     tree = _Computation().visit(ast.parse(file.read_text(encoding="utf-8"), str(file)))
     nodes = list(ast.walk(tree))
-    return _Module(
-        ast.dump(tree).encode(), frozenset(_imports(nodes, root)), frozenset(_data(nodes, file))
-    )
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    names = (text for text in texts if isinstance(text, str) and _FILE_NAME.fullmatch(text))
+    data = (path for path in map(file.with_name, names) if path.is_file())
+    return _Module(ast.dump(tree).encode(), frozenset(_imports(nodes, root)), frozenset(data))
 
 
 class _Computation(ast.NodeTransformer):
@@ -90,11 +76,8 @@ class _Computation(ast.NodeTransformer):
 
     def visit_Expr(self, node: ast.Expr) -> Any:
         # A docstring, of a module, a function or a constant.
-        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            return None
-        if _called(node.value) == "say":
-            return None
-        return self.generic_visit(node)
+        documents = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if documents or _called(node.value) == "say" else self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> Any:
         node.annotation = None
@@ -106,45 +89,30 @@ class _Computation(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> Any:
-        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return None
-        return self.generic_visit(node)
+        types_only = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return None if types_only else self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> Any:
-        return _without_texts(self.generic_visit(node))
+        return _WithoutTexts().visit(self.generic_visit(node))
 
     def visit_Call(self, node: ast.Call) -> Any:
         node.keywords = [keyword for keyword in node.keywords if keyword.arg not in HELP]
         self.generic_visit(node)
         if _called(node) in SPEECH:
-            node.args = [_without_texts(argument) for argument in node.args]
+            node.args = [_WithoutTexts().visit(argument) for argument in node.args]
         return node
 
 
+class _WithoutTexts(ast.NodeTransformer):
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> Any:
+        return ast.Constant(value="")
+
+    def visit_Constant(self, node: ast.Constant) -> Any:
+        return ast.Constant(value="") if isinstance(node.value, str) else node
+
+
 def _called(node: ast.AST) -> str | None:
-    function = node.func if isinstance(node, ast.Call) else None
-    return function.id if isinstance(function, ast.Name) else None
-
-
-def _without_texts(node: ast.AST) -> Any:
-    class Texts(ast.NodeTransformer):
-        def visit_JoinedStr(self, text: ast.JoinedStr) -> Any:
-            return ast.Constant(value="")
-
-        def visit_Constant(self, constant: ast.Constant) -> Any:
-            return ast.Constant(value="") if isinstance(constant.value, str) else constant
-
-    return Texts().visit(node)
-
-
-def _data(nodes: Iterable[ast.AST], file: Path) -> Iterator[Path]:
-    """Yield the files beside a module that it names."""
-    for node in nodes:
-        name = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(name, str) and _FILE_NAME.fullmatch(name):
-            path = file.with_name(name)
-            if path.is_file():
-                yield path
+    return getattr(getattr(node, "func", None), "id", None)
 
 
 def _imports(nodes: Iterable[ast.AST], root: Path) -> Iterator[Path]:
@@ -157,12 +125,9 @@ def _imports(nodes: Iterable[ast.AST], root: Path) -> Iterator[Path]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
             parts = name.split(".")
-            if parts[0] != PACKAGE or any(f"{name}.".startswith(f"{out}.") for out in LEFT_OUT):
+            if parts[0] != "mmpref" or f"{name}.".startswith(LEFT_OUT):
                 continue
             # Importing a module runs the __init__ of every package above it.
             for length in range(1, len(parts) + 1):
                 path = root.joinpath(*parts[:length])
-                if path.with_suffix(".py").is_file():
-                    yield path.with_suffix(".py")
-                elif (path / "__init__.py").is_file():
-                    yield path / "__init__.py"
+                yield from filter(Path.is_file, (path.with_suffix(".py"), path / "__init__.py"))

@@ -9,13 +9,10 @@ from typing import Any
 from mmpref.errors import InputError
 from mmpref.files import sha256
 
-MODEL_FILES = (".safetensors", ".json", ".jinja", ".model", ".txt")
-
 
 def fingerprint(facts: Mapping[str, Any]) -> str:
     """Return a short hexadecimal digest of JSON-like facts."""
-    text = json.dumps(facts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def model_identity(folder: str | Path) -> str:
@@ -27,7 +24,8 @@ def model_identity(folder: str | Path) -> str:
     files = {
         file.name: sha256(file)
         for file in Path(folder).iterdir()
-        if file.suffix in MODEL_FILES and not file.name.startswith(".")
+        if file.suffix in {".safetensors", ".json", ".jinja", ".model", ".txt"}
+        and not file.name.startswith(".")
     }
     if not any(name.endswith(".safetensors") for name in files):
         raise InputError(f"{folder}: no weights here (no .safetensors file)")

@@ -2,10 +2,11 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
+
+_KEY = "journal of"
 
 
 class Journal:
@@ -17,55 +18,29 @@ class Journal:
 
     def __init__(self, path: Path, key: str) -> None:
         self.path = path
-        self.rows: list[dict[str, Any]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
-        header = json.dumps({"journal of": key}).encode() + b"\n"
-        content = path.read_bytes() if path.exists() else b""
-        whole = 0
-        if content.startswith(header):
-            whole = len(header)
-            for line in content[whole:].splitlines(keepends=True):
-                row = _row_of(line)
-                if row is None:
-                    break
-                self.rows.append(row)
-                whole += len(line)
-        self._file: IO[bytes] = path.open("r+b" if content else "wb")
-        self._file.truncate(whole)
-        self._file.seek(whole)
+        path.touch()
+        lines = path.read_bytes().splitlines(keepends=True)
+        rows = list(_rows_of(lines))
+        whole = len(rows) if rows[:1] == [{_KEY: key}] else 0
+        self.rows = rows[1:whole]
+        self._file = path.open("r+b")
+        self._file.seek(sum(map(len, lines[:whole])))
+        self._file.truncate()
         if not whole:
-            self._write(header)
+            self.append([{_KEY: key}])
 
-    def append(self, rows: Sequence[dict[str, Any]]) -> None:
+    def append(self, rows: Iterable[dict[str, Any]]) -> None:
         """Store rows; they are on disk when this returns."""
-        self._write(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
-
-    def _write(self, data: bytes) -> None:
-        self._file.write(data)
+        self._file.write(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
-
-
-def _row_of(line: bytes) -> dict[str, Any] | None:
-    """Return the row in a line, None if the line is not whole."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) else None
 
 
 def key_of(path: Path) -> str | None:
@@ -73,5 +48,16 @@ def key_of(path: Path) -> str | None:
     if not path.exists():
         return None
     with path.open("rb") as file:
-        row = _row_of(file.readline())
-    return str(row["journal of"]) if row and "journal of" in row else None
+        return next(_rows_of(file), {}).get(_KEY)
+
+
+def _rows_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the row in each line, up to the first line that is not whole."""
+    for line in lines:
+        try:
+            row = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            return
+        if not isinstance(row, dict):
+            return
+        yield row

@@ -13,8 +13,7 @@ def seed_of(*keys: str | int) -> int:
 def generator(*keys: str | int) -> np.random.Generator:
     """Return the generator of one draw.
 
-    Keys are the study seed, then what is drawn and for whom, for example
-    `generator(seed, "bdhs", pair_id, iteration)`. Equal keys give equal draws, whatever the batch
-    size, the order, the number of workers or a restart.
+    Keys are the study seed, then what is drawn and for whom: `generator(0, "bdhs", pair_id, 3)`.
+    Equal keys give equal draws, whatever the batch size, order, number of workers or a restart.
     """
     return np.random.default_rng(seed_of(*keys))

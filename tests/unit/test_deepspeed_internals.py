@@ -39,7 +39,7 @@ for stage in (0, 1, 2, 3):
     engine, parameters = engine_of(0)
     found["missing names"] = internals.missing(engine)
     first = step(engine)
-    found["gradient norm"] = internals.gradient_norm(engine)
+    found["gradient norm"] = float(engine.get_global_grad_norm())
     state = internals.gather(engine, parameters, 1, keep=True)
     found["dimensions"] = [internals.is_matrix(one) for one in parameters.values()]
     found["shapes"] = [list(one.shape) for one in state.weights.values()]

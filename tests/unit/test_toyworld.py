@@ -20,6 +20,7 @@ from mmpref.toyworld.model import IMAGE_TOKENS, PATCH_SIZE, build_model, build_p
 from mmpref.toyworld.pretrain import Texts, patch_labels, pretrain, rows_of
 from mmpref.toyworld.scenes import (
     IMAGE_SIZE,
+    LOOKS,
     OBJECTS,
     PRIORS,
     SPLITS,
@@ -100,13 +101,14 @@ def test_pictures_show_the_objects_in_their_boxes():
 
 
 def test_every_object_can_be_drawn_in_every_colour():
-    assert set(render.DRAWINGS) == set(render.PALETTES) == set(OBJECTS)
+    assert {name for prior in PRIORS.values() for name in prior} == set(OBJECTS)
     for name in OBJECTS:
+        colours = len(LOOKS[name]["colours"])
         pictures = {
             render.png(Scene("x", "park", (PlacedObject(name, 20, 20, 30, 30, c, False),)), 0)
-            for c in range(len(render.PALETTES[name]))
+            for c in range(colours)
         }
-        assert len(pictures) == len(render.PALETTES[name])
+        assert len(pictures) == colours
 
 
 # ------------------------------------------------------------------------------- language

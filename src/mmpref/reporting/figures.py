@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,20 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 # Stands for the colour of text while matplotlib draws; in the SVG it becomes `currentColor`.
 _INK = "#010203"
+_INKED = (
+    "text.color",
+    "axes.edgecolor",
+    "axes.labelcolor",
+    "xtick.color",
+    "ytick.color",
+    "grid.color",
+)
 # The keys' type is a list of all settings that matplotlib has; hence Any.
 _STYLE: dict[Any, Any] = {
+    **dict.fromkeys(_INKED, _INK),
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -41,13 +46,11 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": _INK,
     "grid.alpha": 0.12,
     "legend.frameon": False,
+    # Makes the ids of clip paths and markers equal from run to run.
+    "svg.hashsalt": "mmpref",
 }
-# Curves are means over this share of a run's steps.
-_SMOOTHING = 1 / 30
-
 _CURVES = (
     ("Loss", {"loss": "-"}),
     ("Reward margin", {"rewards/margin": "-"}),
@@ -60,10 +63,8 @@ def palette(runs: Sequence[str], colours: Mapping[str, str] | None = None) -> di
     """Return a colour for each run: the one in `colours`, or the next of PALETTE still free."""
     given = colours or {}
     taken = {given[run].lower() for run in runs if run in given}
-    free = [colour for colour in PALETTE if colour not in taken] or list(PALETTE)
-    rest = [run for run in runs if run not in given]
-    chosen = {run: free[index % len(free)] for index, run in enumerate(rest)}
-    return {run: given.get(run) or chosen[run] for run in runs}
+    free = cycle([colour for colour in PALETTE if colour not in taken] or PALETTE)
+    return {run: given.get(run) or next(free) for run in runs}
 
 
 def read_metrics(path: str | Path) -> pd.DataFrame:
@@ -71,12 +72,13 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
 
     Raises InputError naming the line that is not a JSON object with a step.
     """
-    rows = []
+    rows = {}
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             try:
-                rows.append(json.loads(line))
-                rows[-1]["step"]
+                row = json.loads(line)
+                # A run that was continued may have logged its last steps twice; the later count.
+                rows[row["step"]] = row
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
                     f"{path}: line {number}: is not a JSON object with a step ({error}); "
@@ -84,8 +86,7 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
                 ) from None
     if not rows:
         raise InputError(f"{path}: holds no optimiser step; train again")
-    # A run that was continued may have logged its last steps twice; the later ones count.
-    return pd.DataFrame(rows).drop_duplicates("step", keep="last").set_index("step").sort_index()
+    return pd.DataFrame(rows.values()).set_index("step").sort_index()
 
 
 def training_curves(
@@ -107,7 +108,7 @@ def training_curves(
             axes.set_title(title)
             axes.set_xlabel("optimiser step")
             axes.margins(x=0.01)
-        _legend(figure, list(runs), colours, labels, markers=False)
+        _legend(figure, runs, colours, labels)
     return figure
 
 
@@ -122,24 +123,29 @@ def hallucination_vs_cover(
     `main` is the main table. Raises InputError when it lacks these metrics for `benchmark`.
     """
     rows = main[main["benchmark"] == benchmark]
-    wide = rows.pivot(index="run", columns="metric", values=["mean", "low", "high"])
-    runs = list(dict.fromkeys(rows["run"]))
-    missing = {"CHAIRs", "CHAIRi", "Cover"} - set(rows["metric"])
-    if missing:
+    if missing := {"CHAIRs", "CHAIRi", "Cover"} - set(rows["metric"]):
         raise InputError(
             f"table.metrics.{benchmark}: the figure of hallucination against cover needs "
             f"{', '.join(sorted(missing))}"
         )
+    # The mean over seeds may lie outside of a percentile interval by a rounding error.
+    reach = {
+        "below": (rows["mean"] - rows["low"]).clip(lower=0),
+        "above": (rows["high"] - rows["mean"]).clip(lower=0),
+    }
+    points = rows.assign(**reach).set_index(["run", "metric"])
+    runs = rows["run"].unique()
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9, 4.2), layout="constrained")
         for axes, metric in zip(figure.subplots(1, 2), ("CHAIRs", "CHAIRi"), strict=True):
-            for index, run in enumerate(runs):
-                cover, rate = (_point(wide.loc[run], name) for name in ("Cover", metric))
+            for run, marker in zip(runs, cycle(MARKERS)):
+                cover, rate = points.loc[(run, "Cover")], points.loc[(run, metric)]
                 axes.errorbar(
-                    *(cover[0], rate[0]),
-                    xerr=cover[1],
-                    yerr=rate[1],
-                    fmt=MARKERS[index % len(MARKERS)],
+                    cover["mean"],
+                    rate["mean"],
+                    xerr=[[cover["below"]], [cover["above"]]],
+                    yerr=[[rate["below"]], [rate["above"]]],
+                    fmt=marker,
                     color=colours[run],
                     markersize=7,
                     capsize=3,
@@ -158,7 +164,7 @@ def hallucination_vs_cover(
                 alpha=0.6,
                 arrowprops={"arrowstyle": "->", "color": _INK, "alpha": 0.6},
             )
-        _legend(figure, runs, colours, labels, markers=True)
+        _legend(figure, runs, colours, labels, cycle(MARKERS))
     return figure
 
 
@@ -169,35 +175,32 @@ def sampling_statistics(statistics: Mapping[str, Mapping[str, Any]]) -> Figure:
     similarity of the rejected answer to the chosen one, both as shares of the pairs, and, where
     it is known, the mean number of hallucinated objects in a chosen and in a rejected answer.
     """
-    known = {
-        name: entry["hallucinated_per_answer"]
-        for name, entry in statistics.items()
-        if entry.get("hallucinated_per_answer")
-    }
-    names = list(statistics)
-    colours = {name: PALETTE[1 + index % (len(PALETTE) - 1)] for index, name in enumerate(names)}
+    known = {name: entry.get("hallucinated_per_answer") for name, entry in statistics.items()}
+    colours = dict(zip(statistics, cycle(PALETTE[1:])))
+    free = []
     with matplotlib.rc_context(_STYLE):
-        panels = 3 if known else 2
+        panels = 3 if any(known.values()) else 2
         figure = Figure(figsize=(3 * panels + 1, 3.4), layout="constrained")
         iterations, similarity, *hallucination = figure.subplots(1, panels)
         for index, (name, entry) in enumerate(statistics.items()):
-            place, pairs = (index, len(names), colours[name]), max(entry["pairs"], 1)
-            by_iteration = sorted((int(key), count) for key, count in entry["iterations"].items())
-            _bars(iterations, {key: count / pairs for key, count in by_iteration}, *place)
-            _histogram(similarity, entry["similarity"], colours[name], fill=len(names) == 1)
-            for axes in hallucination:
-                if name in known:
-                    _bars(axes, {key: known[name][key] for key in ("chosen", "rejected")}, *place)
-        free = ", ".join(
-            f"{entry['free'] / max(entry['pairs'], 1):.0%} free" for entry in statistics.values()
+            place, pairs = (index, len(statistics), colours[name]), max(entry["pairs"], 1)
+            shares = {int(key): count / pairs for key, count in entry["iterations"].items()}
+            _bars(iterations, dict(sorted(shares.items())), *place)
+            _histogram(similarity, entry["similarity"], colours[name], fill=len(statistics) == 1)
+            free.append(f"{entry['free'] / pairs:.0%} free")
+            if objects := known[name]:
+                means = {key: objects[key] for key in ("chosen", "rejected")}
+                _bars(hallucination[0], means, *place)
+        iterations.set(
+            title="Iterations",
+            xlabel=f"iterations to divergence ({', '.join(free)})",
+            ylabel="share of pairs",
         )
-        iterations.set(title="Iterations", xlabel=f"iterations to divergence ({free})")
-        iterations.set_ylabel("share of pairs")
         similarity.set(title="Similarity", xlabel="similarity of rejected to chosen")
         for axes in hallucination:
             axes.set(title="Hallucination", xlabel="hallucinated objects per answer")
-        if len(names) > 1:
-            _legend(figure, names, colours, {}, markers=False)
+        if len(statistics) > 1:
+            _legend(figure, statistics, colours, {})
     return figure
 
 
@@ -207,14 +210,9 @@ def svg(figure: Figure) -> str:
     Text stays text, in the font and colour of the page around it.
     """
     file = io.StringIO()
-    # The salt makes the ids of clip paths and markers equal from run to run.
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "mmpref"}):
-        figure.savefig(
-            file,
-            format="svg",
-            transparent=True,
-            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-        )
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
     text = file.getvalue()
     element = text[text.index("<svg") :].replace(_INK, "currentColor")
     # Its only content would be addresses of vocabularies that nobody reads.
@@ -225,31 +223,16 @@ def _curve(axes: Axes, seeds: Sequence[pd.DataFrame], column: str, style: str, c
     logged = [seed[column].dropna() for seed in seeds if column in seed]
     if not logged:
         return
-    smooth = pd.concat(
-        [
-            values.rolling(max(1, round(len(values) * _SMOOTHING)), min_periods=1).mean()
-            for values in logged
-        ],
-        axis=1,
-        join="inner",
-    )
+    windows = [max(1, round(len(values) / 30)) for values in logged]
+    means = [
+        values.rolling(window, min_periods=1).mean()
+        for values, window in zip(logged, windows, strict=True)
+    ]
+    smooth = pd.concat(means, axis=1, join="inner")
     axes.plot(smooth.index, smooth.mean(axis=1), style, color=colour, linewidth=1.6)
     if len(logged) > 1:
-        axes.fill_between(
-            smooth.index,
-            smooth.min(axis=1),
-            smooth.max(axis=1),
-            color=colour,
-            alpha=0.18,
-            linewidth=0,
-        )
-
-
-def _point(row: pd.Series, metric: str) -> tuple[float, list[list[float]]]:
-    """Return a mean and its distances to both ends of the interval, as `errorbar` wants them."""
-    mean, low, high = (float(row[part, metric]) for part in ("mean", "low", "high"))
-    # The mean over seeds may lie outside of a percentile interval by a rounding error.
-    return mean, [[max(mean - low, 0.0)], [max(high - mean, 0.0)]]
+        lowest, highest = smooth.min(axis=1), smooth.max(axis=1)
+        axes.fill_between(smooth.index, lowest, highest, color=colour, alpha=0.18, linewidth=0)
 
 
 def _bars(axes: Axes, heights: Mapping[Any, float], index: int, groups: int, colour: str) -> None:
@@ -258,9 +241,8 @@ def _bars(axes: Axes, heights: Mapping[Any, float], index: int, groups: int, col
     # Keys that are numbers stand where they belong, others one after the other.
     numbers = all(isinstance(key, int) for key in heights)
     places = np.array(list(heights) if numbers else range(len(heights)), float)
-    axes.bar(
-        places + (index - (groups - 1) / 2) * width, list(heights.values()), width, color=colour
-    )
+    places += (index - (groups - 1) / 2) * width
+    axes.bar(places, list(heights.values()), width, color=colour)
     axes.grid(axis="x", visible=False)
     if numbers:
         axes.xaxis.set_major_locator(MultipleLocator(1))
@@ -272,11 +254,10 @@ def _histogram(axes: Axes, bins: Mapping[str, Sequence[float]], colour: str, fil
     """Draw counts between edges as shares, without the empty bins at both ends."""
     counts = np.asarray(bins["counts"], float)
     filled = np.flatnonzero(counts)
-    if not filled.size:
-        return
-    first, last = filled[0], filled[-1] + 1
-    shares = counts[first:last] / counts.sum()
-    axes.stairs(shares, bins["edges"][first : last + 1], color=colour, fill=fill, linewidth=1.5)
+    if filled.size:
+        first, end = filled[0], filled[-1] + 1
+        shares = counts[first:end] / counts.sum()
+        axes.stairs(shares, bins["edges"][first : end + 1], color=colour, fill=fill, linewidth=1.5)
 
 
 def _legend(
@@ -284,18 +265,18 @@ def _legend(
     runs: Iterable[str],
     colours: Mapping[str, str],
     labels: Mapping[str, str],
-    markers: bool,
+    markers: Iterable[str | None] = cycle([None]),
 ) -> None:
     handles = [
         Line2D(
             [],
             [],
             color=colours[run],
-            marker=MARKERS[index % len(MARKERS)] if markers else None,
-            linestyle="none" if markers else "-",
+            marker=marker,
+            linestyle="none" if marker else "-",
             linewidth=3,
             label=labels.get(run, run),
         )
-        for index, run in enumerate(runs)
+        for run, marker in zip(runs, markers, strict=False)
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=max(len(handles), 1))

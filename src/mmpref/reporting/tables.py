@@ -3,13 +3,14 @@
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mmpref.errors import InputError
-from mmpref.scoring.metric import READINGS, Array, Metric, bootstrap, check_same_items, estimate
+from mmpref.scoring.metric import READINGS, Array, bootstrap, check_same_items, estimate
 from mmpref.scoring.verdicts import Scores, read_scores
 
 MAIN_COLUMNS = ["run", "benchmark", "metric", "mean", "low", "high", "seeds", "items", "best"]
@@ -37,7 +38,7 @@ class Tables:
     """`main` has the columns MAIN_COLUMNS, `differences` DIFFERENCE_COLUMNS; NaN is undefined.
 
     `best` is true where a run is better than every other beyond the interval of their difference;
-    runs that collapsed (`collapsed`) are neither best nor in the comparison.
+    runs that collapsed are neither best nor in the comparison.
     """
 
     main: pd.DataFrame
@@ -57,9 +58,9 @@ def score_file(path: str | Path) -> ScoreFile:
 
 def read_table(path: str | Path) -> pd.DataFrame:
     """Return a table of `Tables` from its CSV file; a run called `null` or `007` stays that."""
-    names = {"run": str, "benchmark": str, "metric": str}
+    names = dict.fromkeys(("run", "benchmark", "metric"), str)
     table = pd.read_csv(path, dtype=names, keep_default_na=False)
-    numbers = [column for column in table if column not in names]
+    numbers = table.columns.difference(names, sort=False)
     table[numbers] = table[numbers].apply(pd.to_numeric)
     return table
 
@@ -91,65 +92,56 @@ def summarise(
     """
     main, differences = [], []
     for benchmark, runs in results.items():
-        known = _wanted(runs, benchmark, None)
-        wanted = _wanted(runs, benchmark, (metrics or {}).get(benchmark))
-        used = {name: known[name] for name in known if name in wanted or _shows_collapse(name)}
+        first, *others = [one.metrics for scores in runs.values() for one in scores]
+        known = {name: first[name] for name in first if all(name in one for one in others)}
+        wanted = (metrics or {}).get(benchmark, list(known))
+        if unknown := [name for name in wanted if name not in known]:
+            raise InputError(
+                f"table.metrics.{benchmark}: unknown metric {', '.join(unknown)}; "
+                f"valid are: {', '.join(known)}"
+            )
         values = {
-            run: bootstrap([one.table for one in scores], used, seed, run)
+            run: bootstrap([one.table for one in scores], known, seed, run)
             for run, scores in runs.items()
         }
-        upright = [run for run in runs if not collapsed(values, run, base)]
+        upright = [run for run in runs if not _collapsed(values, run, base)]
         for run, scores in runs.items():
-            for name, metric in wanted.items():
-                mean = estimate(values[run][name])
-                sizes = (len(scores), len(scores[0].table))
-                best = run in upright and _beats_all(values, run, upright, name, metric)
-                row = (run, benchmark, name, mean.value, mean.low, mean.high, *sizes, best)
-                main.append(row)
+            for name in wanted:
+                sign = {"lower": -1, "higher": 1, None: 0}[known[name].better]
+                leads = [
+                    estimate(sign * (values[run][name] - values[other][name])).low > 0
+                    for other in upright
+                    if other != run
+                ]
+                best = run in upright and any(leads) and all(leads)
+                place, sizes = (run, benchmark, name), (len(scores), len(scores[0].table))
+                main.append((*place, *astuple(estimate(values[run][name])), *sizes, best))
                 if base in runs and run != base:
-                    found = estimate(values[run][name] - values[base][name])
-                    differences.append((run, benchmark, name, found.value, found.low, found.high))
+                    difference = estimate(values[run][name] - values[base][name])
+                    differences.append((*place, *astuple(difference)))
     return Tables(
         pd.DataFrame(main, columns=MAIN_COLUMNS),
         pd.DataFrame(differences, columns=DIFFERENCE_COLUMNS),
     )
 
 
-def _shows_collapse(metric: str) -> bool:
-    return metric.rpartition("/")[2] in ("Cover", "Recall", "unfinished")
-
-
-def collapsed(values: Mapping[str, Mapping[str, Array]], run: str, base: str) -> bool:
+def _collapsed(values: Mapping[str, Mapping[str, Array]], run: str, base: str) -> bool:
     """Return whether a run lost more than `COLLAPSE` of what the base covers, or of its endings.
 
     Such a run hallucinates less only because it says less. `values` holds what `bootstrap` returns
     for each run of a benchmark; the whole interval has to lie beyond the limit.
     """
-    if base not in values:
-        return False
-    for metric in filter(_shows_collapse, values[run]):
-        now, before = values[run][metric], values[base][metric]
-        if metric.endswith("unfinished"):
+    for metric, now in values[run].items() if base in values else ():
+        before = values[base][metric]
+        name = metric.rpartition("/")[2]
+        if name == "unfinished":
             now, before = 1 - now, 1 - before
-        if estimate(now - (1 - COLLAPSE) * before).high < 0:
+        if (
+            name in ("Cover", "Recall", "unfinished")
+            and estimate(now - (1 - COLLAPSE) * before).high < 0
+        ):
             return True
     return False
-
-
-def _beats_all(
-    values: Mapping[str, Mapping[str, Array]],
-    run: str,
-    runs: Sequence[str],
-    name: str,
-    metric: Metric,
-) -> bool:
-    """Return whether a run's metric is better than that of every other of `runs`, if any."""
-    changes = [estimate(values[run][name] - values[other][name]) for other in runs if other != run]
-    if metric.better is None or not changes:
-        return False
-    return all(
-        change.high < 0 if metric.better == "lower" else change.low > 0 for change in changes
-    )
 
 
 def markdown(tables: Tables, base: str, labels: Mapping[str, str] | None = None) -> str:
@@ -161,17 +153,15 @@ def markdown(tables: Tables, base: str, labels: Mapping[str, str] | None = None)
     labels = labels or {}
     parts = []
     for benchmark, rows in tables.main.groupby("benchmark", sort=False):
-        items = rows["items"].iloc[0]
         parts.append(
             f"## {benchmark}\n\nMean over seeds [95 % interval over items and seeds], "
-            f"{items} items."
+            f"{rows['items'].iloc[0]} items."
         )
         for part, metrics in metric_parts(rows["metric"]).items():
-            shown = rows[rows["metric"].isin(metrics)]
             if part:
                 reading = READINGS.get(part.partition("/")[0])
                 parts.append(f"### {benchmark}: {part}" + (f" ({reading})" if reading else ""))
-            parts.append(_grid(shown, "mean", labels))
+            parts.append(_grid(rows[rows["metric"].isin(metrics)], "mean", labels))
             found = tables.differences
             found = found[(found["benchmark"] == benchmark) & found["metric"].isin(metrics)]
             if len(found):
@@ -206,42 +196,20 @@ def interval(low: float, high: float, signed: bool = False) -> str:
     return f"[{number(low, signed)}, {number(high, signed)}]"
 
 
-def _wanted(
-    runs: Mapping[str, list[Scores]], benchmark: str, names: Sequence[str] | None
-) -> Mapping[str, Metric]:
-    first, *others = [scores.metrics for run in runs.values() for scores in run]
-    known = {name: metric for name, metric in first.items() if all(name in one for one in others)}
-    if names is None:
-        return known
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise InputError(
-            f"table.metrics.{benchmark}: unknown metric {', '.join(unknown)}; "
-            f"valid are: {', '.join(known)}"
-        )
-    return {name: known[name] for name in names}
+def with_interval(row: Mapping[str, Any] | pd.Series, value: str = "mean") -> str:
+    """Return a row's `mean` or `difference` and its interval as text, a dash where it is NaN."""
+    signed = value == "difference"
+    text = number(row[value], signed)
+    return text if math.isnan(row[value]) else f"{text} {interval(row['low'], row['high'], signed)}"
 
 
 def _grid(rows: pd.DataFrame, value: str, labels: Mapping[str, str]) -> str:
     """Return a Markdown table with a row per run, and a column per metric and for the seeds."""
-    metrics = list(dict.fromkeys(rows["metric"]))
-    extra = [name for name in ("seeds",) if name in rows]
-    header = ["run", *(metric.rpartition("/")[2] for metric in metrics), *extra]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    seeds = ["seeds"] if "seeds" in rows else []
+    header = [metric.rpartition("/")[2] for metric in dict.fromkeys(rows["metric"])] + seeds
+    lines = [["run", *header], ["---", *["---:"] * len(header)]]
     for run, cells in rows.groupby("run", sort=False):
-        by_metric = cells.set_index("metric")
-        lines.append(
-            [
-                labels.get(str(run), str(run)).replace("|", r"\|"),
-                *(_cell(by_metric.loc[metric], value) for metric in metrics),
-                *(str(cells[name].iloc[0]) for name in extra),
-            ]
-        )
+        shown = [with_interval(row, value) for row in cells.to_dict("records")]
+        label = labels.get(str(run), str(run)).replace("|", r"\|")
+        lines.append([label, *shown, *cells[seeds].iloc[0].astype(str)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(row: pd.Series, value: str) -> str:
-    signed = value == "difference"
-    if math.isnan(row[value]):
-        return number(row[value])
-    return f"{number(row[value], signed)} {interval(row['low'], row['high'], signed)}"

@@ -8,17 +8,12 @@ from mmpref.randomness import generator
 from mmpref.records.items import SETTINGS, Item
 from mmpref.records.rows import Pair
 from mmpref.toyworld import language, render
-from mmpref.toyworld.scenes import OBJECTS, PLACES, PRIORS, Scene, scene
-
-SOURCE = "toyworld"
+from mmpref.toyworld.scenes import OBJECTS, PRIORS, Scene, scene
 
 # Objects by how often they occur in the whole world, most frequent first.
 POPULAR = sorted(
     OBJECTS,
-    key=lambda name: sum(
-        PRIORS[place].get(name, 0) / sum(PRIORS[place].values()) for place in PLACES
-    ),
-    reverse=True,
+    key=lambda name: -sum(prior.get(name, 0) / sum(prior.values()) for prior in PRIORS.values()),
 )
 CANDIDATES = 3
 """Popular and adversarial questions ask for one of so many candidates, the first in their order."""
@@ -27,11 +22,9 @@ CANDIDATES = 3
 def caption_items(seed: int, split: str, count: int) -> list[Item]:
     """Return one item a scene that asks for a description, with what is there and what is not."""
     items = []
-    for index in range(count):
-        one = scene(seed, split, index)
-        truth = {"kind": "caption", **_content(one)}
-        prompt = language.CAPTION_PROMPTS[0]
-        items.append(Item(f"{one.id}-caption", (render.png(one, seed),), prompt, truth))
+    for one in (scene(seed, split, index) for index in range(count)):
+        images, truth = (render.png(one, seed),), {"kind": "caption", **_content(one)}
+        items.append(Item(f"{one.id}-caption", images, language.CAPTION_PROMPTS[0], truth))
     return items
 
 
@@ -49,8 +42,7 @@ def yesno_items(seed: int, split: str, count_per_setting: int) -> list[Item]:
             name = str(rng.choice(one.names)) if present else absent_object(one, setting, rng)
             label = "yes" if present else "no"
             truth = {"kind": "yesno", "object": name, "label": label, "setting": setting}
-            question = language.yesno_question(name)
-            images = (render.png(one, seed),)
+            images, question = (render.png(one, seed),), language.yesno_question(name)
             items.append(Item(f"{one.id}-{setting}-{label}", images, question, truth))
     return items
 
@@ -88,7 +80,7 @@ def _pair(seed: int, one: Scene, yesno_share: float) -> Pair:
         chosen = str(language.true_caption(one, rng))
         rejected = str(language.caption(one, [language.likely_absent(one, rng)], rng))
     images, meta = (render.png(one, seed),), {"scene": one.place, **_content(one)}
-    return Pair(one.id, images, prompt, chosen, rejected, SOURCE, meta)
+    return Pair(one.id, images, prompt, chosen, rejected, "toyworld", meta)
 
 
 def _content(one: Scene) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """What is said about a scene: captions, true or with too many objects, and yes/no questions."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from mmpref.toyworld.scenes import PRIORS, Scene
+from mmpref.toyworld.scenes import OBJECTS, PLACES, PRIORS, Scene
 
 CAPTION_PROMPTS = ("Describe the image.", "What can you see in this image?")
 YESNO_PROMPTS = ("Is there {} in the image?", "Can you see {} in the image?")
@@ -13,12 +14,7 @@ OPENINGS = ("This is {}.", "The image shows {}.", "This is a photo of {}.")
 # Sentences about one, two and three objects. {0} stands for "a cup", {0:A} for "A cup", and
 # {0:where} for "on the left".
 SENTENCES: dict[int, tuple[str, ...]] = {
-    1: (
-        "There is {0}.",
-        "{0:A} is {0:where}.",
-        "There is {0} {0:where}.",
-        "One can also see {0}.",
-    ),
+    1: ("There is {0}.", "{0:A} is {0:where}.", "There is {0} {0:where}.", "One can also see {0}."),
     2: (
         "There is {0} and {1}.",
         "{0:A} and {1} can be seen.",
@@ -41,30 +37,27 @@ DISORDER = 0.2
 """How often two neighbouring mentions change places."""
 
 
-class Phrase:
+class Phrase(NamedTuple):
     """An object as a caption mentions it."""
 
-    def __init__(self, name: str, position: str) -> None:
-        self.name, self.position = name, position
+    name: str
+    position: str
 
     def __format__(self, form: str) -> str:
-        match form:
-            case "where":
-                return WHERE[self.position]
-            case "A":
-                return with_article(self.name).capitalize()
-            case _:
-                return with_article(self.name)
+        if form == "where":
+            return WHERE[self.position]
+        words = with_article(self.name)
+        return words.capitalize() if form == "A" else words
 
 
-class Caption:
+class Caption(NamedTuple):
     """A caption before it is written out: an opening, then sentences of one to three mentions.
 
     Each sentence is (which of the templates for its length, its mentions).
     """
 
-    def __init__(self, opening: str, sentences: list[tuple[int, list[Phrase]]]) -> None:
-        self.opening, self.sentences = opening, sentences
+    opening: str
+    sentences: list[tuple[int, list[Phrase]]]
 
     @property
     def names(self) -> list[str]:
@@ -93,11 +86,9 @@ def caption(scene: Scene, extra: Sequence[str], rng: np.random.Generator) -> Cap
     """
     mentions = [Phrase(placed.name, placed.position) for placed in scene.objects]
     mentions += [Phrase(name, tuple(WHERE)[rng.integers(len(WHERE))]) for name in extra]
-    expected = list(PRIORS[scene.place])
     mentions = [mentions[i] for i in rng.permutation(len(mentions))]
-    mentions.sort(
-        key=lambda one: expected.index(one.name) if one.name in expected else len(expected)
-    )
+    rank = {name: i for i, name in enumerate(PRIORS[scene.place])}
+    mentions.sort(key=lambda one: rank.get(one.name, len(rank)))
     for i in range(len(mentions) - 1):
         if rng.random() < DISORDER:
             mentions[i], mentions[i + 1] = mentions[i + 1], mentions[i]
@@ -122,12 +113,11 @@ def likely_absent(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def machine_caption(scene: Scene, bias: float, rng: np.random.Generator) -> Caption:
-    """Return a caption as a machine writes it.
+    """Return a caption as a machine writes it: with what is there, and more.
 
-    Each of the likeliest objects of the place that is absent is mentioned with probability `bias`,
-    besides what is there.
+    Each of the likeliest objects of the place that is absent is mentioned with probability `bias`.
     """
-    tempting = [name for name in list(PRIORS[scene.place])[:EXPECTED] if name in scene.likely]
+    tempting = [name for name in list(PRIORS[scene.place])[:EXPECTED] if name not in scene.names]
     return caption(scene, [name for name in tempting if rng.random() < bias], rng)
 
 
@@ -143,16 +133,14 @@ def yesno_answer(name: str, present: bool) -> str:
     return f"No, there is no {name} in the image."
 
 
-def every_text() -> Sequence[str]:
+def every_text() -> list[str]:
     """Return texts that together hold every word of this language, for the tokenizer."""
     texts = [*CAPTION_PROMPTS]
-    for place, prior in PRIORS.items():
-        texts += [opening.format(with_article(place)) for opening in OPENINGS]
-        for name in prior:
-            texts += [yesno_question(name, form) for form in range(len(YESNO_PROMPTS))]
-            texts += [yesno_answer(name, True), yesno_answer(name, False)]
-            for position in WHERE:
-                one = Phrase(name, position)
-                for length, templates in SENTENCES.items():
-                    texts += [template.format(*[one] * length) for template in templates]
+    texts += [opening.format(with_article(place)) for place in PLACES for opening in OPENINGS]
+    for name in OBJECTS:
+        texts += [yesno_question(name, form) for form in range(len(YESNO_PROMPTS))]
+        texts += [yesno_answer(name, True), yesno_answer(name, False)]
+        for position in WHERE:
+            mentions = [Phrase(name, position)] * LONGEST
+            texts += [one.format(*mentions) for some in SENTENCES.values() for one in some]
     return texts

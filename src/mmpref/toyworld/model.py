@@ -20,12 +20,11 @@ IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2
 def build_processor() -> LlavaProcessor:
     """Return the processor: pictures of the world pass unscaled, others are made as large."""
     side = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    images = CLIPImageProcessorPil(
-        size=side, crop_size=side, image_mean=[0.5] * 3, image_std=[0.25] * 3
-    )
     tokenizer = build_tokenizer()
     return LlavaProcessor(
-        image_processor=images,
+        image_processor=CLIPImageProcessorPil(
+            size=side, crop_size=side, image_mean=[0.5] * 3, image_std=[0.25] * 3
+        ),
         tokenizer=tokenizer,
         patch_size=PATCH_SIZE,
         vision_feature_select_strategy="default",
@@ -45,6 +44,9 @@ def build_model(
 ) -> LlavaForConditionalGeneration:
     """Return an untrained model (float32, on the CPU) that is the same for the same seed."""
     tokenizer = processor.tokenizer
+    special = {
+        name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")
+    }
     vision = CLIPVisionConfig(
         image_size=IMAGE_SIZE,
         patch_size=PATCH_SIZE,
@@ -62,10 +64,8 @@ def build_model(
         num_hidden_layers=layers,
         num_attention_heads=width // 32,
         max_position_embeddings=tokenizer.model_max_length,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=True,
+        **special,
     )
     config = LlavaConfig(
         vision_config=vision,
@@ -78,9 +78,5 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlavaForConditionalGeneration(config)
-    model.generation_config.update(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    model.generation_config.update(**special)
     return model.eval()

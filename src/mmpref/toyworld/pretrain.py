@@ -10,6 +10,7 @@ are true to the image. So the model knows what is there, and says more than that
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +43,7 @@ YESNO_WEIGHT = 3.0
 
 
 def pretrain(
-    folder: str | Path,
-    *,
-    seed: int,
-    scenes: int,
-    vision_steps: int,
-    steps: int,
-    bias: float,
+    folder: str | Path, *, seed: int, scenes: int, vision_steps: int, steps: int, bias: float
 ) -> list[float]:
     """Pretrain a model, save it with its processor in `folder`, return the losses of stage two.
 
@@ -58,21 +53,17 @@ def pretrain(
     world = [scene(seed, "pretrain", index) for index in range(scenes)]
     processor = build_processor()
     model = build_model(processor, seed_of(seed, "model") % 2**63)
-    pixels = pixels_of(world, processor, seed)
+    images = [render.image(one, seed) for one in track(world, "drawing", scenes)]
+    pixels = processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
     train_vision_tower(model, world, pixels, seed, vision_steps)
     features = encode(model, pixels)
-    losses = train_language_model(model, processor, world, features, seed, steps, bias)
+    texts = Texts(processor, seed, bias)
+    losses = train_language_model(model, world, features, texts, steps)
     with replacing(folder) as temporary:
         temporary.mkdir()
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)
     return losses
-
-
-def pixels_of(world: list[Scene], processor: LlavaProcessor, seed: int) -> Tensor:
-    """Return the processor's pixel values of all scenes, (scenes, 3, side, side)."""
-    images = [render.image(one, seed) for one in track(world, "drawing", len(world))]
-    return processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
 
 
 # ------------------------------------------------------------------------------- seeing
@@ -83,30 +74,25 @@ def patch_labels(one: Scene) -> np.ndarray:
 
     The shape is (patches, objects + 1); rows sum to one. Nearer objects hide what they cover.
     """
-    edges = np.arange(0, IMAGE_SIZE, PATCH_SIZE)
     labels = np.zeros((IMAGE_TOKENS, len(OBJECTS) + 1), dtype=np.float32)
     labels[:, -1] = 1
     for placed in one.objects:
-        across = _covered(edges, placed.left + 1, placed.left + placed.width - 1)
-        down = _covered(edges, placed.top + 1, placed.top + placed.height - 1)
-        share = np.outer(down, across).reshape(-1, 1)
-        labels *= 1 - share
-        labels[:, OBJECTS.index(placed.name)] += share[:, 0]
+        across, down = _covered(placed.left, placed.width), _covered(placed.top, placed.height)
+        share = np.outer(down, across).flatten()
+        labels *= 1 - share[:, None]
+        labels[:, OBJECTS.index(placed.name)] += share
     return labels
 
 
-def _covered(edges: np.ndarray, start: float, end: float) -> np.ndarray:
-    """Return the share of each patch's side that lies between start and end."""
-    overlap = np.minimum(edges + PATCH_SIZE, end) - np.maximum(edges, start)
+def _covered(start: float, length: float) -> np.ndarray:
+    """Return the share of each patch's side that lies in a box, less a pixel at both ends."""
+    edges = np.arange(0, IMAGE_SIZE, PATCH_SIZE)
+    overlap = np.minimum(edges + PATCH_SIZE, start + length - 1) - np.maximum(edges, start + 1)
     return np.clip(overlap, 0, None) / PATCH_SIZE
 
 
 def train_vision_tower(
-    model: LlavaForConditionalGeneration,
-    world: list[Scene],
-    pixels: Tensor,
-    seed: int,
-    steps: int,
+    model: LlavaForConditionalGeneration, world: list[Scene], pixels: Tensor, seed: int, steps: int
 ) -> list[float]:
     """Teach the vision tower to tell objects and places, return its losses.
 
@@ -136,8 +122,7 @@ def train_vision_tower(
 def encode(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
     """Return the vision tower's features before the projector, (images, patches, width)."""
     tower = model.model.vision_tower
-    parts = [tower(part).last_hidden_state[:, 1:] for part in pixels.split(256)]
-    return torch.cat(parts)
+    return torch.cat([tower(part).last_hidden_state[:, 1:] for part in pixels.split(256)])
 
 
 # ------------------------------------------------------------------------------- speaking
@@ -145,10 +130,9 @@ def encode(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Text:
-    """One prompt with its answer, as it follows the head of a row.
+    """One prompt with its answer: the tokens after the head of a row, and their weights.
 
-    `ids` are the tokens after the head; a token is learned with the weight that stands in
-    `weights` (0: part of the prompt). A blind text does not see the image.
+    The weight of a token in the loss is 0 in the prompt. A blind text does not see the image.
     """
 
     ids: list[int]
@@ -161,12 +145,12 @@ class Texts:
 
     def __init__(self, processor: LlavaProcessor, seed: int, bias: float) -> None:
         self.processor, self.seed, self.bias = processor, seed, bias
+        self._ids = lru_cache(maxsize=4096)(self._tokenized)  # questions and answers recur
         self.seen_head = self._ids("<bos>USER: ") + [processor.image_token_id] * IMAGE_TOKENS
         self.seen_head += self._ids("\n")
         self.blind_head = self._ids("<bos>USER:")
-        self.questions: dict[tuple[str, int, bool, bool], Text] = {}
 
-    def _ids(self, text: str) -> list[int]:
+    def _tokenized(self, text: str) -> list[int]:
         return self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def text(self, prompt: str, answer: str, blind: bool = False) -> Text:
@@ -177,15 +161,12 @@ class Texts:
 
     def question(self, name: str, form: int, present: bool, whole: bool) -> Text:
         """Return a yes/no question, its answer whole or only the first word of it."""
-        key = (name, form, present, whole)
-        if key not in self.questions:
-            asked = language.yesno_question(name, form)
-            text = self.text(asked, language.yesno_answer(name, present))
-            first = text.weights.index(1.0)
-            text.weights[first] = YESNO_WEIGHT
-            end = len(text.ids) if whole else first + 1
-            self.questions[key] = Text(text.ids[:end], text.weights[:end])
-        return self.questions[key]
+        asked, answer = language.yesno_question(name, form), language.yesno_answer(name, present)
+        text = self.text(asked, answer)
+        first = text.weights.index(1.0)
+        text.weights[first] = YESNO_WEIGHT
+        end = None if whole else first + 1
+        return Text(text.ids[:end], text.weights[:end])
 
     def of(self, one: Scene, step: int) -> list[Text]:
         """Return a caption and six yes/no questions about a scene, three of each answer."""
@@ -194,11 +175,9 @@ class Texts:
         prompt = language.CAPTION_PROMPTS[rng.integers(len(language.CAPTION_PROMPTS))]
         texts = [self.text(prompt, caption, blind=bool(rng.random() < BLIND_SHARE))]
         absent = [name for name in OBJECTS if name not in one.names]
-        asked = [
-            *((str(name), True) for name in rng.choice(one.names, 3, replace=False)),
-            *((str(name), False) for name in rng.choice(one.likely, 2, replace=False)),
-            (str(rng.choice(absent)), False),
-        ]
+        asked = [(name, True) for name in rng.choice(one.names, 3, replace=False)]
+        asked += [(name, False) for name in rng.choice(one.likely, 2, replace=False)]
+        asked.append((rng.choice(absent), False))
         whole = int(rng.integers(len(asked)))
         for number, (name, present) in enumerate(asked):
             texts.append(self.question(name, int(rng.integers(2)), present, number == whole))
@@ -227,14 +206,11 @@ def rows_of(batch: list[list[Text]], texts: Texts, pad: int) -> Rows:
     head, blind_length = texts.seen_head, len(texts.blind_head)
     length = len(head) + max(sum(len(text.ids) for text in row) for row in batch)
     ids = np.full((len(batch), length), pad)
-    positions = np.zeros((len(batch), length), dtype=np.int64)
+    weights, positions = np.zeros_like(ids, dtype=np.float32), np.zeros_like(ids)
     # Number of the text a token belongs to: 0 for what every text sees, 1 for the image (and the
     # rest of the head), then the texts; padding sees itself only.
-    owner = np.full((len(batch), length), -1)
-    blind = np.zeros((len(batch), length), dtype=bool)
-    weights = np.zeros((len(batch), length), dtype=np.float32)
-    ids[:, : len(head)] = head
-    positions[:, : len(head)] = np.arange(len(head))
+    owner, blind = np.full_like(ids, -1), np.zeros_like(ids, dtype=bool)
+    ids[:, : len(head)], positions[:, : len(head)] = head, np.arange(len(head))
     owner[:, :blind_length], owner[:, blind_length : len(head)] = 0, 1
     for row, row_texts in enumerate(batch):
         start = len(head)
@@ -245,35 +221,25 @@ def rows_of(batch: list[list[Text]], texts: Texts, pad: int) -> Rows:
             positions[row, part] = np.arange(after, after + len(text.ids))
             owner[row, part], blind[row, part] = number, text.blind
             start = part.stop
-    here, there = torch.from_numpy(owner)[:, :, None], torch.from_numpy(owner)[:, None, :]
-    sighted = ~torch.from_numpy(blind)[:, :, None]
-    sees = (here == there) | (there == 0) | ((there == 1) & sighted)
-    sees &= torch.ones(length, length, dtype=torch.bool).tril()
-    attention = torch.zeros(sees.shape).masked_fill_(~sees, torch.finfo(torch.float32).min)
+    here, there = owner[:, :, None], owner[:, None, :]
+    sees = (here == there) | (there == 0) | ((there == 1) & ~blind[:, :, None])
+    sees &= np.tri(length, dtype=bool)
+    attention = np.where(sees, np.float32(0), np.finfo(np.float32).min)[:, None]
     learned = np.flatnonzero(weights)
-    return Rows(
-        ids=torch.from_numpy(ids),
-        positions=torch.from_numpy(positions),
-        attention=attention[:, None],
-        predicting=torch.from_numpy(learned - 1),
-        targets=torch.from_numpy(ids.flatten()[learned]),
-        weights=torch.from_numpy(weights.flatten()[learned]),
-    )
+    parts = (ids, positions, attention, learned - 1, ids.flat[learned], weights.flat[learned])
+    return Rows(*map(torch.from_numpy, parts))
 
 
 def train_language_model(
     model: LlavaForConditionalGeneration,
-    processor: LlavaProcessor,
     world: list[Scene],
     features: Tensor,
-    seed: int,
+    texts: Texts,
     steps: int,
-    bias: float,
 ) -> list[float]:
     """Teach projector and language model to caption and to answer, return the losses."""
-    texts = Texts(processor, seed, bias)
-    pad, image_token = processor.tokenizer.pad_token_id, processor.image_token_id
-    batches = shuffled(len(world), LANGUAGE_BATCH, steps, seed, "language")
+    pad, image_token = texts.processor.tokenizer.pad_token_id, texts.processor.image_token_id
+    batches = shuffled(len(world), LANGUAGE_BATCH, steps, texts.seed, "language")
     core, decoder = model.model, model.model.language_model
 
     def loss(step: int) -> Tensor:

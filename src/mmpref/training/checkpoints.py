@@ -20,7 +20,6 @@ from mmpref.files import remove, replacing
 from mmpref.fingerprint import differences
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-KEPT = 2
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,12 @@ class Checkpoint:
     moments: dict[str, dict[str, Tensor]]
 
 
+@dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of one run in a folder. `settings` say what the run's result depends on."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self.folder = folder
-        self.settings = settings
+    folder: Path
+    settings: Mapping[str, Any]
 
     def clean(self) -> None:
         """Remove what a killed process left half-written."""
@@ -45,17 +44,17 @@ class Checkpoints:
             remove(leftover)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, then remove all but the last two.
-
-        Two, because a damaged one may have to be removed by hand.
-        """
-        tensors = {f"weight/{name}": tensor for name, tensor in checkpoint.weights.items()}
-        for moment, values in checkpoint.moments.items():
-            tensors |= {f"{moment}/{name}": tensor for name, tensor in values.items()}
+        """Write a checkpoint, then remove all but the last two: one may turn out damaged."""
+        parts = {"weight": checkpoint.weights, **checkpoint.moments}
+        tensors = {
+            f"{kind}/{name}": tensor
+            for kind, part in parts.items()
+            for name, tensor in part.items()
+        }
         facts = {"step": checkpoint.step, "settings": self.settings}
         with replacing(self.folder / f"checkpoint-{checkpoint.step:08d}.safetensors") as temporary:
             save_file(tensors, temporary, {"mmpref": json.dumps(facts)})
-        for old in self._files()[:-KEPT]:
+        for old in self._files()[:-2]:
             remove(old)
 
     def latest(self) -> Checkpoint | None:
@@ -64,8 +63,7 @@ class Checkpoints:
         Raises:
             InputError: it is damaged, or it belongs to a run with other settings.
         """
-        files = self._files()
-        if not files:
+        if not (files := self._files()):
             return None
         try:
             with safe_open(files[-1], framework="pt") as file:
@@ -73,13 +71,12 @@ class Checkpoints:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{files[-1]}: is damaged ({error}); remove it") from error
-        differing = differences(facts["settings"], self.settings)
-        if differing:
+        if differing := differences(facts["settings"], self.settings):
             raise InputError(
                 f"{files[-1]}: is of a run with other settings ({'; '.join(differing)}); "
                 f"remove {self.folder} to train from the start"
             )
-        parts: dict[str, dict[str, Tensor]] = {"weight": {}, **{moment: {} for moment in MOMENTS}}
+        parts: dict[str, dict[str, Tensor]] = {kind: {} for kind in ("weight", *MOMENTS)}
         for key, tensor in tensors.items():
             kind, _, name = key.partition("/")
             parts[kind][name] = tensor

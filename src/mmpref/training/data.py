@@ -35,11 +35,7 @@ class Order:
         ]
         self.lengths = lengths
         self.batch_size = batch_size
-
-    @property
-    def steps(self) -> int:
-        """How many optimiser steps there are."""
-        return len(self.turns) // self.batch_size
+        self.steps = len(self.turns) // batch_size
 
     def batch(self, step: int) -> list[Turn]:
         """Return the pairs of a step (from 0), short answers first, for less padding."""
@@ -53,12 +49,11 @@ class Order:
 
         The processes share each step's batch, whatever their number and the size of a pass.
         """
+        mine = range(rank * micro_batch_size, self.batch_size, processes * micro_batch_size)
         return [
             batch[first : first + micro_batch_size]
             for batch in map(self.batch, range(start, self.steps))
-            for first in range(
-                rank * micro_batch_size, self.batch_size, micro_batch_size * processes
-            )
+            for first in mine
         ]
 
 

@@ -67,8 +67,7 @@ def start(module: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str,
         optimizer=optimizer,
         config={**config, "zero_allow_untested_optimizer": True},
     )
-    lacking = missing(engine)
-    if lacking:
+    if lacking := missing(engine):
         raise RuntimeError(
             f"DeepSpeed {deepspeed.__version__} lacks {', '.join(lacking)}; "
             f"adapt {__name__} or install 0.19.8"
@@ -88,11 +87,6 @@ def missing(engine: Any) -> list[str]:
     return [f"{whose}.{name}" for whose, owner, name in wanted if not hasattr(owner, name)]
 
 
-def gradient_norm(engine: Any) -> float:
-    """Return the norm of the last step's gradient before clipping; -1 where it is not finite."""
-    return float(engine.get_global_grad_norm())
-
-
 def is_matrix(parameter: nn.Parameter) -> bool:
     """Return whether a parameter has two dimensions or more; ZeRO-3 leaves the parameter empty."""
     return len(getattr(parameter, "ds_shape", parameter.shape)) > 1
@@ -107,28 +101,21 @@ def gather(
     """
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
-    if engine.zero_optimization():
+    partitioned = engine.zero_optimization()
+    if partitioned:
         _link_moments(engine)
-        weight_of, moment_of = safe_get_full_fp32_param, safe_get_full_optimizer_state
-    else:
-        # Stage 0 partitions nothing.
-        def weight_of(parameter: nn.Parameter) -> Tensor:
-            return parameter.detach()
-
-        def moment_of(parameter: nn.Parameter, moment: str) -> Tensor:
-            return engine.optimizer.state[parameter][moment]
-
-    weights: dict[str, Tensor] = {}
-    moments: dict[str, dict[str, Tensor]] = {moment: {} for moment in MOMENTS}
+    parts: dict[str, dict[str, Tensor]] = {kind: {} for kind in ("weight", *MOMENTS)}
     for name, parameter in parameters.items():
-        weight = weight_of(parameter)
-        if keep:
-            weights[name] = weight.cpu().clone()
-        for moment in MOMENTS:
-            value = moment_of(parameter, moment)
+        for kind, part in parts.items():
+            if kind == "weight":
+                value = safe_get_full_fp32_param(parameter) if partitioned else parameter.detach()
+            elif partitioned:
+                value = safe_get_full_optimizer_state(parameter, kind)
+            else:
+                value = engine.optimizer.state[parameter][kind]
             if keep:
-                moments[moment][name] = value.cpu().clone()
-    return Checkpoint(step, weights, moments)
+                part[name] = value.cpu().clone()
+    return Checkpoint(step, parts.pop("weight"), parts)
 
 
 def restore(engine: Any, parameters: Mapping[str, nn.Parameter], checkpoint: Checkpoint) -> None:
@@ -136,36 +123,32 @@ def restore(engine: Any, parameters: Mapping[str, nn.Parameter], checkpoint: Che
     import deepspeed
     from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
-    optimizer = engine.optimizer
-    step = torch.tensor(float(checkpoint.step))
-    if not engine.zero_optimization():
-        for name, parameter in parameters.items():
-            with torch.no_grad():
-                parameter.copy_(checkpoint.weights[name])
-            optimizer.state[parameter] = {
-                "step": step.clone(),
-                **{moment: checkpoint.moments[moment][name].to(parameter) for moment in MOMENTS},
-            }
-        return
-    for partition in (
-        optimizer.fp32_partitioned_groups_flat
-        if engine.zero_optimization_partition_weights()
-        else optimizer.single_partition_of_fp32_groups
-    ):
+    partitioned = engine.zero_optimization()
+    states = (engine.optimizer.optimizer if partitioned else engine.optimizer).state
+    if not partitioned:
+        owners = parameters.values()
+    elif engine.zero_optimization_partition_weights():
+        owners = engine.optimizer.fp32_partitioned_groups_flat
+    else:
+        owners = engine.optimizer.single_partition_of_fp32_groups
+    for owner in owners:
         # AdamW makes its state at its first step, which is too late to fill it.
-        optimizer.optimizer.state[partition] = {
-            "step": step.clone(),
-            **{moment: torch.zeros_like(partition) for moment in MOMENTS},
-        }
-    _link_moments(engine)
+        states[owner] = {moment: torch.zeros_like(owner) for moment in MOMENTS}
+        states[owner]["step"] = torch.tensor(float(checkpoint.step))
+    if partitioned:
+        _link_moments(engine)
     for name, parameter in parameters.items():
         weight = checkpoint.weights[name].to(engine.device)
         with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0), torch.no_grad():
             parameter.copy_(weight)
-        safe_set_full_fp32_param(parameter, weight)
+        if partitioned:
+            safe_set_full_fp32_param(parameter, weight)
         for moment in MOMENTS:
             value = checkpoint.moments[moment][name].to(engine.device)
-            safe_set_full_optimizer_state(parameter, value, moment)
+            if partitioned:
+                safe_set_full_optimizer_state(parameter, value, moment)
+            else:
+                states[parameter][moment] = value
 
 
 def _link_moments(engine: Any) -> None:

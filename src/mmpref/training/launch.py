@@ -12,7 +12,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mmpref import cli
 from mmpref.errors import InputError
@@ -35,39 +35,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--head", help=argparse.SUPPRESS)
     parser.add_argument("script", nargs="+", metavar="-- SCRIPT ARGUMENTS")
     options = parser.parse_args(arguments)
-    if options.nodes > 1 and options.head is None:
-        command = srun_command(options.nodes, options.processes, options.script, os.environ)
-        os.execvp(command[0], command)
+    nodes, processes, script = options.nodes, options.processes, options.script
+    if nodes > 1 and options.head is None:
+        os.execvp("srun", _srun_command(nodes, processes, script))
     cores = _cores()
-    if options.processes > 1:
-        _check_room(options.processes, cores)
+    if processes > 1:
+        _check_room(processes, cores)
     # Snakemake says here how many threads a job has, for all its processes. More of them than
     # cores wait for each other actively, and a training becomes a hundred times slower.
     threads = min(int(os.environ.get("OMP_NUM_THREADS", cores)), cores)
-    os.environ["OMP_NUM_THREADS"] = str(max(1, threads // options.processes))
-    if options.nodes == options.processes == 1:
-        os.execv(sys.executable, [sys.executable, *options.script])
-    _torchrun(
-        torchrun_arguments(
-            options.nodes,
-            options.processes,
-            options.script,
-            options.node_rank,
-            options.head,
-            int(os.environ.get("SLURM_JOB_ID", "0")),
-        )
-    )
+    os.environ["OMP_NUM_THREADS"] = str(max(1, threads // processes))
+    if nodes == processes == 1:
+        os.execv(sys.executable, [sys.executable, *script])
+    job = int(os.environ.get("SLURM_JOB_ID", "0"))
+    _torchrun(torchrun_arguments(nodes, processes, script, options.node_rank, options.head, job))
 
 
-def srun_command(
-    nodes: int, processes: int, script: Sequence[str], environment: Mapping[str, str]
-) -> list[str]:
-    """Return the command that starts this launcher once on each machine of a SLURM allocation.
-
-    Raises:
-        InputError: there is no allocation, or no srun.
-    """
-    if "SLURM_JOB_ID" not in environment or not shutil.which("srun"):
+def _srun_command(nodes: int, processes: int, script: Sequence[str]) -> list[str]:
+    """Return the command that starts this launcher once on each machine of a SLURM allocation."""
+    if "SLURM_JOB_ID" not in os.environ or not shutil.which("srun"):
         raise InputError(
             f"training.nodes is {nodes}, but this is not a SLURM job; "
             "use `snakemake --profile slurm`, or nodes: 1"
@@ -81,9 +67,9 @@ def srun_command(
         f"-- {shlex.join(script)}"
     )
     command = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
-    if "SLURM_CPUS_PER_TASK" in environment:
+    if cpus := os.environ.get("SLURM_CPUS_PER_TASK"):
         # srun does not take it from the job.
-        command.append(f"--cpus-per-task={environment['SLURM_CPUS_PER_TASK']}")
+        command.append(f"--cpus-per-task={cpus}")
     return [*command, "--kill-on-bad-exit=1", "bash", "-euc", payload]
 
 
@@ -96,18 +82,12 @@ def torchrun_arguments(
     job: int,
 ) -> list[str]:
     """Return torchrun's arguments on one machine; `job` keeps the ports of jobs apart."""
-    if nodes == 1:
-        return ["--standalone", f"--nproc-per-node={processes}", "--", *script]
-    # Static: ranks follow the machines' order, which c10d would shuffle.
-    return [
-        f"--nnodes={nodes}",
-        f"--nproc-per-node={processes}",
-        f"--node-rank={node_rank}",
-        f"--master-addr={head}",
-        f"--master-port={20000 + job % 20000}",
-        "--",
-        *script,
-    ]
+    place = ["--standalone"]
+    if nodes > 1:
+        # Static: ranks follow the machines' order, which c10d would shuffle.
+        place = [f"--nnodes={nodes}", f"--node-rank={node_rank}", f"--master-addr={head}"]
+        place.append(f"--master-port={20000 + job % 20000}")
+    return [f"--nproc-per-node={processes}", *place, "--", *script]
 
 
 def _torchrun(arguments: list[str]) -> None:
@@ -116,8 +96,8 @@ def _torchrun(arguments: list[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     # The failed process has said what is wrong; torchrun would add a page to it.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    logging.getLogger("torch.distributed.run").setLevel(logging.CRITICAL)
+    for name in ("elastic", "run"):
+        logging.getLogger(f"torch.distributed.{name}").setLevel(logging.CRITICAL)
     os.environ[LAUNCHER] = str(os.getpid())
     try:
         run.run(run.parse_args(arguments))

@@ -1,23 +1,17 @@
-"""The training loop: batch, views, objective, step, metrics, checkpoint.
-
-Where batches come from is the caller's business: `mmpref.training.trainer` reads them from a file
-of pairs.
-"""
+"""The training loop: batch, views, objective, step, metrics, checkpoint."""
 
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from mmpref.errors import InputError
-from mmpref.logprobs.forward import Example
 from mmpref.logprobs.reference import Known
-from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs, View
-from mmpref.objectives.objective import Objective, Outcome
+from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs
+from mmpref.objectives.objective import Objective
 from mmpref.randomness import seed_of
 from mmpref.study.runs import Training
 from mmpref.training import deepspeed_internals
@@ -27,11 +21,15 @@ from mmpref.training.metrics import MetricsLog, peak_memory_mb
 from mmpref.training.policy import Policy, said_by
 from mmpref.training.processes import Processes
 
+Report = tuple[list[str], dict[str, Tensor]]
+"""Of a pass of B pairs: their ids, and by name the values [B] to be summed up."""
+
 
 class Loop:
     """A policy that learns from batches, `steps` of them; every process of a run has one.
 
-    The loss of a step is the mean over the pairs of its batch, which the processes share.
+    The loss of a step is the mean over the pairs of its batch, which the processes share. `config`
+    is DeepSpeed's; with a `checkpoint` the loop goes on after it.
     """
 
     def __init__(
@@ -43,6 +41,7 @@ class Loop:
         seed: int,
         config: dict[str, Any],
         processes: Processes,
+        checkpoint: Checkpoint | None,
     ) -> None:
         self.policy = policy
         self.objective = objective
@@ -54,11 +53,9 @@ class Loop:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.engine = deepspeed_internals.start(policy, self.optimizer, config)
         self.done = 0
-
-    def continue_from(self, checkpoint: Checkpoint) -> None:
-        """Go on after a checkpoint, before the first step."""
-        deepspeed_internals.restore(self.engine, self.policy.trained(), checkpoint)
-        self.done = checkpoint.step
+        if checkpoint:
+            deepspeed_internals.restore(self.engine, policy.trained(), checkpoint)
+            self.done = checkpoint.step
 
     def run(
         self,
@@ -87,7 +84,11 @@ class Loop:
         return self.state()
 
     def step(self, passes: Iterable[Sequence[Scored]]) -> dict[str, float]:
-        """Take one optimiser step on this process's passes; return the metrics of all processes."""
+        """Take one optimiser step on this process's passes; return the metrics of all processes.
+
+        Raises:
+            InputError: the loss or the gradient is not finite.
+        """
         start = time.monotonic()
         share = cosine(self.done, self.steps, self.training.warmup_ratio)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -95,17 +96,29 @@ class Loop:
         self.engine.train()
         reports = [self._pass(number, batch) for number, batch in enumerate(passes)]
         self.done += 1
-        norm = deepspeed_internals.gradient_norm(self.engine)
-        metrics = self._metrics(reports, norm, time.monotonic() - start)
-        return {"learning_rate": self.rates[0] * share, "grad_norm": norm, **metrics}
+        norm = float(self.engine.get_global_grad_norm())
+        seconds = time.monotonic() - start
+        totals = self._totals(reports)
+        # DeepSpeed says -1 where the norm is not finite.
+        if not math.isfinite(totals["loss"]) or not math.isfinite(norm) or norm < 0:
+            self._raise_not_finite(reports)
+        pairs, tokens, peak = (totals.pop(name) for name in ("pairs", "tokens", "peak_memory_mb"))
+        means = {name: total / pairs for name, total in totals.items()}
+        if "rewards/accuracy" in means:
+            means["rewards/margin"] = means[f"rewards/{CHOSEN}"] - means[f"rewards/{REJECTED}"]
+        speed = {"tokens_per_second": tokens / seconds, "peak_memory_mb": peak}
+        return {"learning_rate": self.rates[0] * share, "grad_norm": norm, **means, **speed}
 
     def state(self) -> Checkpoint:
         """Return the state after the last step; only the first process gets the content."""
         keep = self.processes.is_first
         return deepspeed_internals.gather(self.engine, self.policy.trained(), self.done, keep)
 
-    def _pass(self, number: int, batch: Sequence[Scored]) -> "Report":
-        """Go forward and backward with a step's pass `number`; the engine steps after the last."""
+    def _pass(self, number: int, batch: Sequence[Scored]) -> Report:
+        """Go forward and backward with a step's pass `number`; the engine steps after the last.
+
+        Does not wait for a GPU.
+        """
         if self.training.lora_dropout:
             # The draws belong to the place in the batch, whatever process works on it.
             place = number * self.processes.count + self.processes.rank
@@ -120,53 +133,6 @@ class Loop:
         outcome = self.objective(policy, reference)
         self.engine.backward(outcome.losses.mean())
         self.engine.step()
-        return Report.of(examples, policy, outcome)
-
-    def _metrics(
-        self, reports: Sequence["Report"], norm: float, seconds: float
-    ) -> dict[str, float]:
-        """Return the metrics of the step that just ended, over all processes.
-
-        Raises:
-            InputError: the loss or the gradient is not finite.
-        """
-        local = torch.stack([report.sums for report in reports]).sum(dim=0)
-        table = self.processes.gather(torch.cat([local, local.new_tensor([peak_memory_mb()])]))
-        totals = dict(zip(reports[0].names, table[:, :-1].sum(dim=0).tolist(), strict=True))
-        # DeepSpeed says -1 where the norm is not finite.
-        if not math.isfinite(totals["loss"]) or not math.isfinite(norm) or norm < 0:
-            raise InputError(self._not_finite(reports))
-        pairs, tokens = totals.pop("pairs"), totals.pop("tokens")
-        means = {name: total / pairs for name, total in totals.items()}
-        if "rewards/accuracy" in means:
-            means["rewards/margin"] = means[f"rewards/{CHOSEN}"] - means[f"rewards/{REJECTED}"]
-        peak = table[:, -1].max().item()
-        return {**means, "tokens_per_second": tokens / seconds, "peak_memory_mb": peak}
-
-    def _not_finite(self, reports: Sequence["Report"]) -> str:
-        mine = [pair_id for report in reports for pair_id in report.bad]
-        everywhere = [pair_id for ids in self.processes.gather_objects(mine) for pair_id in ids]
-        which = f"the loss of the pairs {', '.join(everywhere)}" if everywhere else "the gradient"
-        return (
-            f"step {self.done}: {which} is not finite; look at these pairs, or lower "
-            "training.learning_rate (checkpoints from before this step are kept)"
-        )
-
-
-@dataclass(frozen=True)
-class Report:
-    """What is reported of a pass of B pairs: `sums` over them, one for each of `names`."""
-
-    names: list[str]
-    sums: Tensor
-    losses: Tensor
-    ids: list[str]
-
-    @classmethod
-    def of(
-        cls, examples: Sequence[Example], policy: Mapping[View, LogProbs], outcome: Outcome
-    ) -> "Report":
-        """Take down what is to be reported, without waiting for a GPU."""
         losses, rewards = outcome.losses.detach(), outcome.rewards
         values = {"loss": losses}
         if CHOSEN in rewards and REJECTED in rewards:
@@ -178,14 +144,31 @@ class Report:
         prompts = [sum(map(len, example.prompts.values())) for example in examples]
         answers = torch.stack([said.tokens for said in policy.values()]).sum(dim=0)
         values["tokens"] = answers + answers.new_tensor(prompts)
-        sums = torch.stack([value.double().sum() for value in values.values()])
-        return cls(list(values), sums, losses, [example.id for example in examples])
+        return [example.id for example in examples], values
 
-    @property
-    def bad(self) -> list[str]:
-        """The ids of the pairs whose loss is not finite."""
-        finite = self.losses.isfinite().tolist()
-        return [one for one, is_finite in zip(self.ids, finite, strict=True) if not is_finite]
+    def _totals(self, reports: Sequence[Report]) -> dict[str, float]:
+        """Return the sums over all pairs of a step, and the most memory that a process has held."""
+        sums = [
+            torch.stack([one.double().sum() for one in values.values()]) for _, values in reports
+        ]
+        mine = torch.stack(sums).sum(dim=0).cpu()
+        everyones, peaks = zip(*self.processes.gather((mine, peak_memory_mb())), strict=True)
+        totals = torch.stack(everyones).sum(dim=0).tolist()
+        return dict(zip(reports[0][1], totals, strict=True)) | {"peak_memory_mb": max(peaks)}
+
+    def _raise_not_finite(self, reports: Sequence[Report]) -> NoReturn:
+        bad = [
+            pair_id
+            for ids, values in reports
+            for pair_id, finite in zip(ids, values["loss"].isfinite().tolist(), strict=True)
+            if not finite
+        ]
+        everywhere = [pair_id for ids in self.processes.gather(bad) for pair_id in ids]
+        which = f"the loss of the pairs {', '.join(everywhere)}" if everywhere else "the gradient"
+        raise InputError(
+            f"step {self.done}: {which} is not finite; look at these pairs, or lower "
+            "training.learning_rate (checkpoints from before this step are kept)"
+        )
 
 
 def batched(known: Sequence[Known], device: torch.device) -> LogProbs:

@@ -27,11 +27,7 @@ class Policy(nn.Module):
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Return the parameters that are trained, by PEFT's names."""
-        return {
-            name: parameter
-            for name, parameter in self.adapted.named_parameters()
-            if parameter.requires_grad
-        }
+        return {name: one for name, one in self.adapted.named_parameters() if one.requires_grad}
 
 
 def said_by(

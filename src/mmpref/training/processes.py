@@ -1,14 +1,14 @@
 """The processes of a training: who am I, how many are we, and talking to each other."""
 
 import os
-import socket
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import Tensor, distributed
+from torch import distributed
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 from mmpref.training.deepspeed_internals import join
 from mmpref.training.launch import die_with_launcher
@@ -18,23 +18,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train together, as one of them sees it."""
+    """The processes that train together, as one of them sees it; the first one has rank 0."""
 
     rank: int
     count: int
+    on_this_machine: int
     device: torch.device
 
     @classmethod
     def start(cls) -> "Processes":
         """Join the processes that `mmpref.training.launch` started, or stand alone without it.
 
-        DeepSpeed has to be initialised before anything else of it is used: under ZeRO-3 even
-        before the model is loaded.
+        Comes before anything else of DeepSpeed, under ZeRO-3 even before the model is loaded.
         """
         die_with_launcher()
         if "RANK" not in os.environ:
             alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
-            os.environ.update(alone, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
+            os.environ.update(alone, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(get_free_port()))
         device = torch.device("cpu")
         if torch.cuda.is_available():
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -46,12 +46,8 @@ class Processes:
         # Of PyTorch about what DeepSpeed calls.
         warnings.filterwarnings("ignore", category=FutureWarning)
         join(device)
-        return cls(distributed.get_rank(), distributed.get_world_size(), device)
-
-    @property
-    def on_this_machine(self) -> int:
-        """How many of them share this machine, torchrun says."""
-        return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return cls(distributed.get_rank(), distributed.get_world_size(), here, device)
 
     @property
     def is_first(self) -> bool:
@@ -60,31 +56,17 @@ class Processes:
 
     def wait(self) -> None:
         """Wait until all processes are here."""
-        if self.count > 1:
-            distributed.barrier()
+        self.gather(None)
 
-    def gather(self, row: Tensor) -> Tensor:
-        """Return the rows of all processes, as a table."""
-        if self.count == 1:
-            return row[None]
-        rows = [torch.empty_like(row) for _ in range(self.count)]
-        distributed.all_gather(rows, row)
-        return torch.stack(rows)
-
-    def gather_objects(self, mine: T) -> list[T]:
+    def gather(self, mine: T) -> list[T]:
         """Return what every process gives, by rank."""
-        if self.count == 1:
-            return [mine]
-        everyones: list[T] = [mine] * self.count
+        everyones = [mine] * self.count
         distributed.all_gather_object(everyones, mine)
         return everyones
 
     def from_first(self, compute: Callable[[], T]) -> T:
         """Return what the first process computes; the others wait for it."""
-        box = [compute() if self.is_first else None]
-        if self.count > 1:
-            distributed.broadcast_object_list(box)
-        return box[0]  # type: ignore[return-value]
+        return self.gather(compute() if self.is_first else None)[0]  # type: ignore[return-value]
 
 
 def leave() -> None:
@@ -95,9 +77,3 @@ def leave() -> None:
     """
     if distributed.is_initialized():
         distributed.destroy_process_group()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

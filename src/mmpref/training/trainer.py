@@ -4,7 +4,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from mmpref.errors import InputError
 from mmpref.files import remove, replacing
 from mmpref.fingerprint import fingerprint
 from mmpref.logprobs.examples import CACHE_BYTES, Examples, batches_of, workers_for
-from mmpref.logprobs.reference import Reference, origin, read_reference
+from mmpref.logprobs.reference import origin, read_reference
 from mmpref.models import VisionLanguageModel
 from mmpref.models.adapter import save_adapter, with_adapter
 from mmpref.objectives.objective import Objective
@@ -31,14 +31,14 @@ from mmpref.training.metrics import MetricsLog
 from mmpref.training.policy import Policy
 from mmpref.training.processes import Processes
 
-WITHOUT_INFLUENCE = (
+WITHOUT_INFLUENCE = {
     "gradient_checkpointing",
     "micro_batch_size",
     "nodes",
     "processes",
     "save_steps",
     "zero_stage",
-)
+}
 """Settings that change where and how fast a run is computed, and its result only to rounding."""
 
 
@@ -73,10 +73,16 @@ def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
         files.reference, facts, len(pairs), objective.views, objective.by_token, training.epochs
     )
     config = deepspeed_config(files.deepspeed, training, processes)
-    settings = settings_of(run, seed, facts, reference)
+    settings = {
+        **facts,
+        "seed": seed,
+        "objective": objective.model_dump(mode="json"),
+        "training": training.model_dump(mode="json", exclude=WITHOUT_INFLUENCE),
+        "degradation_seed": next(iter(reference.seeds.values()), None),
+    }
     unfinished = output / "checkpoints"
     work = unfinished / fingerprint(settings)
-    with _locked(unfinished, processes.is_first):
+    with _locked(unfinished) if processes.is_first else nullcontext():
         checkpoints = Checkpoints(work, settings)
         if processes.is_first:
             work.mkdir(parents=True, exist_ok=True)
@@ -90,34 +96,30 @@ def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
             dtype = getattr(torch, training.dtype)
             vlm = VisionLanguageModel.load(files.model, dtype, str(processes.device))
             policy = Policy(vlm, with_adapter(vlm, training, seed))
-        if checkpoint is None or done < order.steps:
-            loop = Loop(policy, objective, training, order.steps, seed, config, processes)
-            if checkpoint:
-                loop.continue_from(checkpoint)
-            workers = workers_for(processes.device)
-            examples = Examples(
-                vlm.processor,
-                pairs,
-                images=list(dict.fromkeys(view.image for view in objective.views)),
-                answers=list(dict.fromkeys(view.answer for view in objective.views)),
-                seeds=reference.seeds,
-                cache_bytes=CACHE_BYTES // (processes.on_this_machine * max(1, workers)),
-            )
-            dataset = PairDataset(examples, reference, objective.views)
-            turns = order.micro_batches(
-                training.micro_batch_size, processes.rank, processes.count, done
-            )
-            passes = batches_of(dataset, turns, workers)
-            each = config["gradient_accumulation_steps"]
-            batches = (islice(passes, each) for _ in range(done, order.steps))
-            log = None
-            if processes.is_first:
-                board = output / "tensorboard"
-                log = MetricsLog(work / "metrics.jsonl", board, done, order.steps)
-            checkpoint = loop.run(batches, len(pairs), checkpoints, log)
-            if log:
-                log.close()
+        loop = Loop(policy, objective, training, order.steps, seed, config, processes, checkpoint)
+        workers = workers_for(processes.device)
+        examples = Examples(
+            vlm.processor,
+            pairs,
+            images=list(dict.fromkeys(view.image for view in objective.views)),
+            answers=list(dict.fromkeys(view.answer for view in objective.views)),
+            seeds=reference.seeds,
+            cache_bytes=CACHE_BYTES // (processes.on_this_machine * max(1, workers)),
+        )
+        dataset = PairDataset(examples, reference, objective.views)
+        turns = order.micro_batches(
+            training.micro_batch_size, processes.rank, processes.count, done
+        )
+        passes = batches_of(dataset, turns, workers)
+        each = config["gradient_accumulation_steps"]
+        batches = (islice(passes, each) for _ in range(done, order.steps))
+        log = None
         if processes.is_first:
+            board = output / "tensorboard"
+            log = MetricsLog(work / "metrics.jsonl", board, done, order.steps)
+        end = loop.run(batches, len(pairs), checkpoints, log)
+        if log:
+            log.close()
             resolved = {"name": name, "seed": seed, "run": run.model_dump(mode="json")}
             resolved["fingerprint"] = work.name
             with replacing(output / "metrics.jsonl") as temporary:
@@ -125,20 +127,9 @@ def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
             with replacing(output / "run.json") as temporary:
                 temporary.write_text(json.dumps(resolved, indent=2) + "\n", encoding="utf-8")
             # Last, for it says that the run is finished.
-            save_adapter(output / "adapter", vlm, policy.adapted, checkpoint.weights)
+            save_adapter(output / "adapter", vlm, policy.adapted, end.weights)
             remove(unfinished)
         processes.wait()
-
-
-def settings_of(run: Run, seed: int, facts: dict[str, Any], reference: Reference) -> dict[str, Any]:
-    """Return everything a run's result depends on, JSON-like."""
-    return {
-        **facts,
-        "seed": seed,
-        "objective": run.objective.model_dump(mode="json") if run.objective else None,
-        "training": run.training.model_dump(mode="json", exclude=set(WITHOUT_INFLUENCE)),
-        "degradation_seed": next(iter(reference.seeds.values()), None),
-    }
 
 
 def deepspeed_config(file: Path, training: Training, processes: Processes) -> dict[str, Any]:
@@ -179,11 +170,8 @@ def deepspeed_config(file: Path, training: Training, processes: Processes) -> di
 
 
 @contextmanager
-def _locked(folder: Path, is_first: bool) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Let one training at a time into a folder; the lock ends with the process."""
-    if not is_first:
-        yield
-        return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w", encoding="utf-8") as lock:
         try:

@@ -1,7 +1,6 @@
 """AMBER's items: descriptions asked for, and yes/no questions."""
 
-from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,6 @@ PARTS = {
     "relation": ("relation",),
 }
 
-_DESCRIBE = "Describe this image."
-
 
 def items(folder: Path, part: str = "all") -> list[Item]:
     """Return the items of AMBER's data in `folder`, in the order of `annotations.json`.
@@ -45,23 +42,23 @@ def items(folder: Path, part: str = "all") -> list[Item]:
     """
     if part not in PARTS:
         raise InputError(f"part {part!r} of AMBER: choose one of {', '.join(PARTS)}")
-    path = folder / "annotations.json"
-    queries = _queries(folder / "query" / "query_all.json")
+    path, queries_path = folder / "annotations.json", folder / "query" / "query_all.json"
+    queries = _queries(queries_path) if queries_path.exists() else None
     found = []
-    for id, row in _rows(path):
+    for id, row in _rows(path).items():
         where = f"{path}: id {id}"
         truth = _truth(where, row)
         if CATEGORIES[truth["type"]] not in PARTS[part]:
             continue
+        prompt, image = "", f"AMBER_{id}.jpg"
         if truth["type"] == "generative":
-            check_words(folder, associations_of(folder / "relation.json"), truth, where)
-        prompt = _DESCRIBE if truth["type"] == "generative" else ""
-        image = f"AMBER_{id}.jpg"
+            check_words(folder, truth, where)
+            prompt = "Describe this image."
         if queries is not None:
             if id not in queries:
                 raise InputError(
-                    f"{folder / 'query' / 'query_all.json'}: no query with id {id}; add it, or "
-                    "remove the file to do without queries"
+                    f"{queries_path}: no query with id {id}; add it, or remove the file to do "
+                    "without queries"
                 )
             prompt, image = queries[id]
         found.append(Item(str(id), (), prompt, {"kind": "amber", "image": image, **truth}))
@@ -70,8 +67,8 @@ def items(folder: Path, part: str = "all") -> list[Item]:
     return found
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Return the objects of a JSON array with their `id`, which is a number and unique."""
+def _rows(path: Path) -> dict[int, dict[str, Any]]:
+    """Return the objects of a JSON array by their `id`, which is a number and unique."""
     rows = read_json(path)
     if not isinstance(rows, list):
         raise InputError(f"{path}: is not a JSON array; write one object per item, as AMBER does")
@@ -83,7 +80,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
         if id in found:
             raise InputError(f"{path}: row {number}: id: {id} is there twice; make ids unique")
         found[id] = row
-    return list(found.items())
+    return found
 
 
 def _truth(where: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -95,47 +92,40 @@ def _truth(where: str, row: dict[str, Any]) -> dict[str, Any]:
         if row.get("truth") not in ("yes", "no"):
             raise InputError(f"{where}: truth is {row.get('truth')!r}; write yes or no")
         return {"type": type, "truth": row["truth"]}
-    for field in ("truth", "hallu"):
-        if not _is_words(row.get(field)):
-            raise InputError(f"{where}: {field} is {row.get(field)!r:.60}; write a list of words")
-    return {"type": type, "truth": row["truth"], "hallu": row["hallu"]}
+    words = {field: _words(f"{where}: {field}", row.get(field)) for field in ("truth", "hallu")}
+    return {"type": type, **words}
 
 
-def _queries(path: Path) -> dict[int, tuple[str, str]] | None:
-    """Return the question and the image of each id; None without the file."""
-    if not path.exists():
-        return None
-    found = {}
-    for id, row in _rows(path):
+def _queries(path: Path) -> dict[int, tuple[str, str]]:
+    """Return the question and the image of each id."""
+    rows = _rows(path)
+    for id, row in rows.items():
         for field in ("query", "image"):
             if not isinstance(row.get(field), str):
                 raise InputError(f"{path}: id {id}: {field} is {row.get(field)!r}; write a text")
-        found[id] = (row["query"], row["image"])
-    return found
+    return {id: (row["query"], row["image"]) for id, row in rows.items()}
 
 
-@lru_cache(maxsize=8)
-def associations_of(path: Path) -> dict[str, list[str]]:
+@cache
+def associations_of(folder: Path) -> dict[str, list[str]]:
     """Return the words associated with each word; InputError when the file is not AMBER's."""
+    path = folder / "relation.json"
     found = read_json(path)
     if not isinstance(found, dict):
         raise InputError(f"{path}: is not a JSON object; write the words associated with each word")
-    for word, others in found.items():
-        if not _is_words(others):
-            raise InputError(f"{path}: {word!r} is {others!r:.60}; write a list of words")
-    return found
+    return {word: _words(f"{path}: {word!r}", others) for word, others in found.items()}
 
 
-def _is_words(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(word, str) and word for word in value)
+def _words(where: str, value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(word, str) and word for word in value):
+        raise InputError(f"{where} is {value!r:.60}; write a list of words")
+    return value
 
 
-def check_words(
-    folder: Path, associations: Mapping[str, object], truth: dict[str, Any], where: str
-) -> None:
-    """Raise InputError when a word of an item's truth has no entry among `associations`."""
+def check_words(folder: Path, truth: dict[str, Any], where: str) -> None:
+    """Raise InputError when a word of an item's truth has no entry in `relation.json`."""
     for field in ("truth", "hallu"):
-        unknown = sorted(set(truth[field]) - associations.keys())
+        unknown = sorted(set(truth[field]) - associations_of(folder).keys())
         if unknown:
             raise InputError(
                 f"{where}: {field}: {', '.join(unknown)} not in {folder / 'relation.json'}; add "

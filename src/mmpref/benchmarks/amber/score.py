@@ -6,19 +6,18 @@ The official reading is that of `inference.py` of junyangwang0410/AMBER at revis
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from mmpref.benchmarks.amber.items import (
     ATTRIBUTES,
     CATEGORIES,
-    PARTS,
     QUESTIONS,
     associations_of,
     check_words,
@@ -28,7 +27,7 @@ from mmpref.errors import InputError
 from mmpref.language.mentions import Mention
 from mmpref.language.words import lemma, tagged, tokens
 from mmpref.records.items import Item
-from mmpref.scoring.metric import Array, Metric, Sums, printed, ratio
+from mmpref.scoring.metric import READINGS, Array, Metric, Sums, printed, ratio
 from mmpref.scoring.resources import Resources
 
 SIMILARITIES = ("exact", "embeddings", "spacy")
@@ -39,12 +38,26 @@ SPACY_MODEL = "MMPREF_SPACY_MODEL"
 _ALIKE = 0.8
 # The official counters that are divided by do not start from 0.
 _SEED = 0.001
-_PRINTED_PARTS = {
-    "existence": ("existence",),
-    "attribute": ATTRIBUTES,
-    **{name: (name,) for name in ATTRIBUTES},
-    "relation": ("relation",),
+# What metrics are about, by the start of their names.
+_PARTS = {
+    "": QUESTIONS,
+    "existence/": ("existence",),
+    "attribute/": ATTRIBUTES,
+    **{f"{name}/": (name,) for name in (*ATTRIBUTES, "relation")},
 }
+# What is counted, out of what.
+_DESCRIPTION: dict[str, tuple[str, str, Literal["lower", "higher"], str]] = {
+    "CHAIR": ("hallucinated", "nouns", "lower", "share of object nouns not in the image"),
+    "Cover": ("covered", "truth", "higher", "share of the objects in the images that are named"),
+    "Hal": ("flawed", "items", "lower", "share of descriptions with something hallucinated"),
+    "Cog": ("cog", "hallu", "lower", "share of likely but absent objects that are named"),
+}
+_QUESTION = {
+    "accuracy": ("correct", "items", "share of right answers"),
+    "precision": ("true_no", "answered_no", "share of right ones among the answers no"),
+    "recall": ("true_no", "labelled_no", "share of questions to be denied that are"),
+}
+_UNIT = {"official": "in percent, as AMBER prints it", "strict": "in percent"}
 
 
 def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
@@ -74,27 +87,22 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
     ones are not. Those of all questions together, and the AMBER score, exist only where existence,
     attributes and relation (and descriptions) do.
     """
-    present = {name for name in PARTS["all"] if f"{name}/items" in columns}
+    asked = {name for name in QUESTIONS if f"{name}/items" in columns}
+    described = "generative/items" in columns
+    complete = {"existence", "relation"} <= asked and not asked.isdisjoint(ATTRIBUTES)
     found: dict[str, Metric] = {}
-    for reading, describe, ask in (
-        ("official", _OFFICIAL, _official_questions),
-        ("strict", _STRICT, _strict_questions),
-    ):
-        if "generative" in present:
-            found |= {f"{reading}/{name}": metric for name, metric in describe.items()}
-        asked = [name for name in QUESTIONS if name in present]
-        complete = {"existence", "relation"} <= present and not present.isdisjoint(ATTRIBUTES)
-        if complete:
-            found |= {f"{reading}/{name}": metric for name, metric in ask("", asked).items()}
-        if complete and "generative" in present:
-            found[f"{reading}/AMBER"] = _amber(
-                found[f"{reading}/CHAIR"].compute, found[f"{reading}/F1"].compute
-            )
-        for part, names in _PRINTED_PARTS.items():
-            asked = [name for name in names if name in present]
-            if asked:
-                metrics_of_part = ask(part, asked)
-                found |= {f"{reading}/{part}/{name}": m for name, m in metrics_of_part.items()}
+    for reading in READINGS:
+        if described:
+            found |= {f"{reading}/{name}": _description(reading, name) for name in _DESCRIPTION}
+        for part, names in _PARTS.items():
+            if asked.isdisjoint(names) or not (part or complete):
+                continue
+            of_part = _questions(reading, part, [name for name in names if name in asked])
+            found |= {f"{reading}/{part}{name}": metric for name, metric in of_part.items()}
+            if described and not part:
+                found[f"{reading}/AMBER"] = _amber(
+                    found[f"{reading}/CHAIR"], found[f"{reading}/F1"]
+                )
     return found
 
 
@@ -105,49 +113,47 @@ class _Lexicon:
     associations: Mapping[str, Sequence[str]]
     vocabulary: frozenset[str]
     safe: frozenset[str]
-    alike: Mapping[str, frozenset[str]]
+    alike: Mapping[str, Set[str]]
 
 
 @lru_cache(maxsize=8)
 def _lexicons(folder: Path, similarity: str, model: str | None) -> tuple[_Lexicon, _Lexicon]:
     """Return the lexicon of the files as they are, and in lower case."""
-    associations = associations_of(folder / "relation.json")
+    associations, path = associations_of(folder), folder / "safe_words.txt"
     try:
-        lines = (folder / "safe_words.txt").read_text(encoding="utf-8").split("\n")
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        path = folder / "safe_words.txt"
         raise InputError(f"{path}: cannot be read ({error}); copy AMBER's there") from None
-    vocabulary = frozenset(associations).union(*associations.values())
     lower: dict[str, list[str]] = {}
     for word, others in associations.items():
         lower.setdefault(word.lower(), []).extend(other.lower() for other in others)
-    lower_vocabulary = frozenset(word.lower() for word in vocabulary)
-    alike = _alike(sorted(vocabulary | lower_vocabulary), similarity, model)
+    one, other = (frozenset(known).union(*known.values()) for known in (associations, lower))
+    alike = _alike(sorted(one | other), similarity, model)
     return (
-        _Lexicon(associations, vocabulary, frozenset(lines), alike),
-        _Lexicon(lower, lower_vocabulary, frozenset(line.lower() for line in lines), alike),
+        _Lexicon(associations, one, frozenset(text.split("\n")), alike),
+        _Lexicon(lower, other, frozenset(text.lower().split("\n")), alike),
     )
 
 
-def _alike(words: Sequence[str], similarity: str, model: str | None) -> dict[str, frozenset[str]]:
+def _alike(words: Sequence[str], similarity: str, model: str | None) -> dict[str, set[str]]:
     """Return each word's alike ones, by one look at each pair."""
     found = {word: {word} for word in words}
-    if similarity != "exact":
-        pairs = list(combinations(words, 2))
-        score = _spacy(model) if similarity == "spacy" else _embeddings()
-        values = score([one for one, _ in pairs], [other for _, other in pairs])
-        for (one, other), value in zip(pairs, values, strict=True):
-            if value > _ALIKE:
-                found[one].add(other)
-                found[other].add(one)
-    return {word: frozenset(others) for word, others in found.items()}
+    if similarity == "exact":
+        return found
+    if similarity == "spacy":
+        score = _spacy(model)
+    else:
+        # Imported where it is needed: it brings torch.
+        from mmpref.language.similarity import load_similarity
 
-
-def _embeddings() -> Callable[[Sequence[str], Sequence[str]], list[float]]:
-    # Imported where it is needed: it brings torch.
-    from mmpref.language.similarity import load_similarity
-
-    return load_similarity("minilm")
+        score = load_similarity("minilm")
+    pairs = list(combinations(words, 2))
+    values = score([one for one, _ in pairs], [other for _, other in pairs])
+    for (one, other), value in zip(pairs, values, strict=True):
+        if value > _ALIKE:
+            found[one].add(other)
+            found[other].add(one)
+    return found
 
 
 def _spacy(model: str | None) -> Callable[[Sequence[str], Sequence[str]], list[float]]:
@@ -155,6 +161,7 @@ def _spacy(model: str | None) -> Callable[[Sequence[str], Sequence[str]], list[f
 
     Raises InputError when spaCy or the model is missing, or the model has no word vectors.
     """
+    name = model or "en_core_web_lg"
     advice = (
         f"install en_core_web_lg, set {SPACY_MODEL} to the folder of a spaCy model with word "
         "vectors, or choose the similarity `exact` or `embeddings`"
@@ -162,12 +169,10 @@ def _spacy(model: str | None) -> Callable[[Sequence[str], Sequence[str]], list[f
     try:
         import spacy
 
-        nlp = spacy.load(Path(model) if model else "en_core_web_lg")
+        nlp = spacy.load(Path(model) if model else name)
     except (ImportError, OSError, ValueError) as error:
-        name = model or "en_core_web_lg"
         raise InputError(f"similarity `spacy`: {name}: {error}; {advice}") from None
     if not nlp.vocab.vectors.size:
-        name = model or "en_core_web_lg"
         raise InputError(f"similarity `spacy`: {name} has no word vectors; {advice}")
 
     def similarity(words: Sequence[str], others: Sequence[str]) -> list[float]:
@@ -182,34 +187,23 @@ def _spacy(model: str | None) -> Callable[[Sequence[str], Sequence[str]], list[f
     return similarity
 
 
-@dataclass
-class _Judged:
-    """A description under one reading; `hallucinated` are places in the list of its nouns."""
+class _Judged(NamedTuple):
+    """A description under a reading: what is counted, `hallucinated` as places among `nouns`."""
 
-    nouns: int
     hallucinated: list[int]
-    covered: int
-    truth: int
-    cog: int
-    hallu: int
+    nouns: Sequence[str]
+    covered: Collection[Any]
+    truth: Collection[str]
+    cog: Collection[Any]
+    hallu: Collection[str]
+
+    @property
+    def names(self) -> list[str]:
+        return [self.nouns[place] for place in self.hallucinated]
 
     def counts(self, prefix: str) -> dict[str, int]:
-        return {
-            f"{prefix}hallucinated": len(self.hallucinated),
-            f"{prefix}nouns": self.nouns,
-            f"{prefix}covered": self.covered,
-            f"{prefix}truth": self.truth,
-            f"{prefix}cog": self.cog,
-            f"{prefix}hallu": self.hallu,
-            f"{prefix}flawed": int(bool(self.hallucinated)),
-        }
-
-    def shares(self) -> tuple[tuple[int, int], ...]:
-        return (
-            (len(self.hallucinated), self.nouns),
-            (self.covered, self.truth),
-            (self.cog, self.hallu),
-        )
+        found = {f"{prefix}{name}": len(counted) for name, counted in self._asdict().items()}
+        return found | {f"{prefix}flawed": int(bool(self.hallucinated))}
 
 
 def _describe(item: Item, response: str, resources: Resources) -> dict[str, Any]:
@@ -222,40 +216,34 @@ def _describe(item: Item, response: str, resources: Resources) -> dict[str, Any]
     model = os.environ.get(SPACY_MODEL) if resources.similarity == "spacy" else None
     lexicon, lower = _lexicons(resources.folder, resources.similarity, model)
     truth, hallu = item.truth["truth"], item.truth["hallu"]
-    check_words(resources.folder, lexicon.associations, item.truth, f"id {item.id}")
+    check_words(resources.folder, item.truth, f"id {item.id}")
 
     words = tokens(response)
-    places = _places(response, words)
-    nouns = [
-        (word, place)
-        for (word, tag), place in zip(tagged(words), places, strict=True)
-        if tag.startswith("NN")
-    ]
+    places = zip(tagged(words), _places(response, words), strict=True)
+    nouns = [(word, place) for (word, tag), place in places if tag.startswith("NN")]
     kept = [name for name in (lemma(word) for word, _ in nouns) if name in lexicon.vocabulary]
     mentions = [
-        Mention(name, start, end)
-        for name, (start, end) in ((lemma(word.lower()), place) for word, place in nouns)
+        Mention(name, *place)
+        for name, place in ((lemma(word.lower()), place) for word, place in nouns)
         if name in lower.vocabulary and name not in lower.safe
     ]
     official = _official(lexicon, kept, truth, hallu)
     strict = _strict(lower, [mention.name for mention in mentions], truth, hallu)
+    differences = _differences(official, strict)
+    note = [f"not in the image: {_listed(strict.names)}"] if strict.names else []
     wrong = [mentions[place] for place in strict.hallucinated]
-    grounded = [mention for mention in mentions if mention not in wrong]
-    names = [mention.name for mention in wrong]
-    differences = _differences(official, strict, [kept[n] for n in official.hallucinated], names)
-    note = [f"not in the image: {_listed(names)}"] if names else []
     return {
         "items": 1,
         "unparsed": int(re.search(r"\w", response) is None),
         "differs": int(bool(differences)),
         "generative/items": 1,
-        **{f"generative/{name}": n for name, n in official.counts("official_").items()},
-        **{f"generative/{name}": n for name, n in strict.counts("").items()},
+        **official.counts("generative/official_"),
+        **strict.counts("generative/"),
         "flawed": bool(wrong),
         "note": "; ".join(note + differences),
         "expected": f"in the image: {_listed(truth)}",
         "hallucinated_mentions": [mention.span for mention in wrong],
-        "grounded_mentions": [mention.span for mention in grounded],
+        "grounded_mentions": [mention.span for mention in mentions if mention not in wrong],
     }
 
 
@@ -284,9 +272,7 @@ def _official(
         covered.add(forgiven)
         if forgiven is None:
             hallucinated.append(place)
-    return _Judged(
-        len(nouns), hallucinated, len(covered - {None}), len(truth), len(cog - {None}), len(hallu)
-    )
+    return _Judged(hallucinated, nouns, covered - {None}, truth, cog - {None}, hallu)
 
 
 def _targets(lexicon: _Lexicon, words: Sequence[str]) -> list[tuple[str, int]]:
@@ -297,7 +283,7 @@ def _targets(lexicon: _Lexicon, words: Sequence[str]) -> list[tuple[str, int]]:
     return associated + [(word, place) for place, word in enumerate(words)]
 
 
-def _first(targets: Sequence[tuple[str, int]], names: set[str] | frozenset[str]) -> int | None:
+def _first(targets: Sequence[tuple[str, int]], names: Set[str]) -> int | None:
     return next((place for name, place in targets if name in names), None)
 
 
@@ -323,9 +309,7 @@ def _strict(
             hallucinated.append(place)
         if noun in likely or not named:
             cog |= _named(lexicon, noun, likely)
-    return _Judged(
-        len(nouns), hallucinated, len(covered & to_cover), len(to_cover), len(cog), len(likely)
-    )
+    return _Judged(hallucinated, nouns, covered & to_cover, to_cover, cog, likely)
 
 
 def _named(lexicon: _Lexicon, noun: str, words: set[str]) -> set[str]:
@@ -351,21 +335,21 @@ def _places(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
     return places
 
 
-def _differences(
-    official: _Judged, strict: _Judged, official_names: Sequence[str], names: Sequence[str]
-) -> list[str]:
-    """Return in words what the readings judge differently; the names are the hallucinated ones."""
+def _differences(official: _Judged, strict: _Judged) -> list[str]:
+    """Return in words what the readings judge differently."""
     found = []
-    if {name.lower() for name in official_names} != set(names):
-        found.append(f"official: not in the image: {_listed(official_names) or 'nothing'}")
-    for name, (part, whole), (other_part, other_whole) in zip(
-        ("hallucinated", "covered", "likely ones named"),
-        strict.shares(),
-        official.shares(),
-        strict=True,
+    if {name.lower() for name in official.names} != set(strict.names):
+        found.append(f"official: not in the image: {_listed(official.names) or 'nothing'}")
+    one, other = strict.counts(""), official.counts("")
+    for name, part, whole in (
+        ("hallucinated", "hallucinated", "nouns"),
+        ("covered", "covered", "truth"),
+        ("likely ones named", "cog", "hallu"),
     ):
-        if part * other_whole != other_part * whole:
-            found.append(f"{name}: {part} of {whole} (official: {other_part} of {other_whole})")
+        if one[part] * other[whole] != other[part] * one[whole]:
+            found.append(
+                f"{name}: {one[part]} of {one[whole]} (official: {other[part]} of {other[whole]})"
+            )
     return found
 
 
@@ -382,18 +366,18 @@ def _answer(item: Item, response: str) -> dict[str, Any]:
         note = f"read as {answer} (official: neither yes nor no)"
     elif answer != label:
         note = f"read as {answer or 'neither yes nor no'}"
+    counts = {"items": True, "labelled_no": label == "no"}
+    for start, read in (("official_", official), ("", answer)):
+        counts |= {
+            f"{start}correct": read == label,
+            f"{start}answered_no": read == "no",
+            f"{start}true_no": read == label == "no",
+        }
     return {
         "items": 1,
         "unparsed": int(answer is None),
         "differs": int(answer != official),
-        f"{category}/items": 1,
-        f"{category}/labelled_no": int(label == "no"),
-        f"{category}/official_correct": int(official == label),
-        f"{category}/official_answered_no": int(official == "no"),
-        f"{category}/official_true_no": int(official == label == "no"),
-        f"{category}/correct": int(answer == label),
-        f"{category}/answered_no": int(answer == "no"),
-        f"{category}/true_no": int(answer == label == "no"),
+        **{f"{category}/{name}": int(count) for name, count in counts.items()},
         "flawed": answer != label,
         "note": note,
         "expected": label,
@@ -402,23 +386,7 @@ def _answer(item: Item, response: str) -> dict[str, Any]:
     }
 
 
-# What is counted, out of what.
-_DESCRIPTION: dict[str, tuple[str, str, Literal["lower", "higher"], str]] = {
-    "CHAIR": ("hallucinated", "nouns", "lower", "share of object nouns not in the image"),
-    "Cover": ("covered", "truth", "higher", "share of the objects in the images that are named"),
-    "Hal": ("flawed", "items", "lower", "share of descriptions with something hallucinated"),
-    "Cog": ("cog", "hallu", "lower", "share of likely but absent objects that are named"),
-}
-_QUESTION = {
-    "accuracy": ("correct", "items", "share of right answers"),
-    "precision": ("true_no", "answered_no", "share of right ones among the answers no"),
-    "recall": ("true_no", "labelled_no", "share of questions to be denied that are"),
-}
-_F1 = "harmonic mean of precision and recall of no"
-_PRINTED = "in percent, as AMBER prints it"
-
-
-def _total(sums: Sums, categories: Sequence[str], *columns: str) -> Array:
+def _total(categories: Sequence[str], sums: Sums, *columns: str) -> Array:
     return np.sum([sums[f"{name}/{column}"] for name in categories for column in columns], axis=0)
 
 
@@ -427,83 +395,65 @@ def _printed(value: Array, items: Array) -> Array:
     return np.where(items > 0, printed(value, 1), np.nan)
 
 
-def _official_description(name: str) -> Metric:
-    part, whole, better, meaning = _DESCRIPTION[name]
+def _official_share(
+    categories: Sequence[str], part: str, whole: str, seed: float = _SEED
+) -> Callable[[Sums], Array]:
+    column = whole if whole in ("items", "labelled_no") else f"official_{whole}"
 
     def compute(sums: Sums) -> Array:
-        items = sums["generative/items"]
-        hits = sums[f"generative/official_{part}"]
-        if name == "Hal":
-            return _printed(100 - (items - hits) / (items + _SEED) * 100, items)
-        return _printed(hits / (sums[f"generative/official_{whole}"] + _SEED) * 100, items)
+        items, hits, of = (
+            _total(categories, sums, name) for name in ("items", f"official_{part}", column)
+        )
+        if part == "flawed":
+            return _printed(100 - (of - hits) / (of + seed) * 100, items)
+        return _printed(hits / (of + seed) * 100, items)
 
-    return Metric(compute, better, f"{meaning}, {_PRINTED}")
+    return compute
 
 
-def _strict_description(name: str) -> Metric:
+def _description(reading: str, name: str) -> Metric:
     part, whole, better, meaning = _DESCRIPTION[name]
 
-    def compute(sums: Sums) -> Array:
+    def strict(sums: Sums) -> Array:
         return 100 * ratio(sums[f"generative/{part}"], sums[f"generative/{whole}"])
 
-    return Metric(compute, better, f"{meaning}, in percent")
+    official = _official_share(["generative"], part, whole)
+    compute = official if reading == "official" else strict
+    return Metric(compute, better, f"{meaning}, {_UNIT[reading]}")
 
 
-_OFFICIAL = {name: _official_description(name) for name in _DESCRIPTION}
-_STRICT = {name: _strict_description(name) for name in _DESCRIPTION}
-
-
-def _official_questions(part: str, categories: Sequence[str]) -> dict[str, Metric]:
-    """Return the metrics of the questions in `categories` as printed under `part`."""
+def _questions(reading: str, part: str, categories: Sequence[str]) -> dict[str, Metric]:
+    """Return the metrics of the questions in `categories`, officially as printed under `part`."""
     # Attributes are the sums of three counters, each with its seed, even where one is not asked.
-    seed = _SEED * (len(ATTRIBUTES) if part == "attribute" else 1)
-    epsilon = 0.001 if part == "existence" else 0.0001
+    seed = _SEED * (len(ATTRIBUTES) if part == "attribute/" else 1)
+    epsilon = 0.001 if part == "existence/" else 0.0001
+    total = partial(_total, categories)
 
-    def share(numerator: str, denominator: str) -> Callable[[Sums], Array]:
-        if denominator == "answered_no":
-            denominator = "official_answered_no"
-
-        def compute(sums: Sums) -> Array:
-            hits = _total(sums, categories, f"official_{numerator}")
-            whole = _total(sums, categories, denominator) + seed
-            return _printed(hits / whole * 100, _total(sums, categories, "items"))
-
-        return compute
+    def share(hits: str, whole: str) -> Callable[[Sums], Array]:
+        if reading == "official":
+            return _official_share(categories, hits, whole, seed)
+        return lambda sums: ratio(100 * total(sums, hits), total(sums, whole))
 
     found = {
-        name: Metric(share(numerator, denominator), "higher", f"{meaning}, {_PRINTED}")
-        for name, (numerator, denominator, meaning) in _QUESTION.items()
+        name: Metric(share(hits, whole), "higher", f"{meaning}, {_UNIT[reading]}")
+        for name, (hits, whole, meaning) in _QUESTION.items()
     }
 
     def f1(sums: Sums) -> Array:
-        precision = found["precision"].compute(sums) / 100
-        recall = found["recall"].compute(sums) / 100
+        if reading == "strict":
+            return ratio(200 * total(sums, "true_no"), total(sums, "answered_no", "labelled_no"))
+        precision, recall = (found[name].compute(sums) / 100 for name in ("precision", "recall"))
         value = 2 * precision * recall / (precision + recall + epsilon) * 100
-        return _printed(value, _total(sums, categories, "items"))
+        return _printed(value, total(sums, "items"))
 
-    return found | {"F1": Metric(f1, "higher", f"{_F1}, both rounded, {_PRINTED}")}
-
-
-def _strict_questions(part: str, categories: Sequence[str]) -> dict[str, Metric]:
-    """Return the metrics of the questions in `categories`."""
-
-    def share(numerator: str, *denominators: str) -> Callable[[Sums], Array]:
-        return lambda sums: ratio(
-            100 * _total(sums, categories, numerator),
-            _total(sums, categories, *denominators),
-        )
-
-    found = {
-        name: Metric(share(numerator, denominator), "higher", f"{meaning}, in percent")
-        for name, (numerator, denominator, meaning) in _QUESTION.items()
-    }
-    both = share("true_no", "answered_no", "labelled_no")
-    return found | {"F1": Metric(lambda sums: 2 * both(sums), "higher", f"{_F1}, in percent")}
+    rounded = ", both rounded" if reading == "official" else ""
+    meaning = f"harmonic mean of precision and recall of no{rounded}, {_UNIT[reading]}"
+    return found | {"F1": Metric(f1, "higher", meaning)}
 
 
-def _amber(chair: Callable[[Sums], Array], f1: Callable[[Sums], Array]) -> Metric:
+def _amber(chair: Metric, f1: Metric) -> Metric:
     return Metric(
-        lambda sums: np.round((100 - chair(sums) + f1(sums)) / 2, 8),
+        lambda sums: np.round((100 - chair.compute(sums) + f1.compute(sums)) / 2, 8),
         "higher",
         "mean of 100 - CHAIR and F1, the formula of the paper (the script does not print it)",
     )

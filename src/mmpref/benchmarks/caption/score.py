@@ -35,13 +35,10 @@ _METRICS = {
 
 
 def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
-    """Return the counts of one caption, and its mentions.
+    """Return the counts of one caption, its mentions as `{name, start, end}`, and a note.
 
-    Counts: `items` (1), `hallucinated_answers` (0 or 1), `hallucinated` and `mentions` (repeats
-    count), `covered` of `objects`, `likely_mentioned` of `likely` (both distinct), `words` and
-    `empty`. `hallucinated_mentions` and `grounded_mentions` are lists of
-    `{name, start, end}`. An object is hallucinated when it is not among the item's `objects`.
-    For the reader: `flawed`, `note` and `expected`.
+    An object is hallucinated when it is not among the item's `objects`. Repeated mentions count;
+    those `covered` of `objects`, and `likely_mentioned` of `likely`, are distinct.
     """
     objects, likely = set(item.truth["objects"]), set(item.truth["likely"])
     mentions = find_mentions(response, tuple(item.truth["vocabulary"]))
@@ -65,10 +62,9 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
 
 
 def metrics(columns: set[str]) -> dict[str, Metric]:
-    """Return the metrics by name.
+    """Return the metrics by name, those of the answers' form included.
 
     CHAIRs and CHAIRi are those of Rohrbach et al. 2018 (arXiv 1809.02156), with empty captions in
     the denominator of CHAIRs; Cover and Cog those of AMBER (arXiv 2311.07397), summed over items.
-    The form of the answers is measured as that of open ones.
     """
     return _METRICS | form_metrics(columns)

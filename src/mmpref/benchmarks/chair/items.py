@@ -13,6 +13,7 @@ from mmpref.records.items import Item
 
 PROMPT = "Please describe this image in detail."
 SUBSET = "coco2014_gt_objects_subset.json"
+# Segmentations are gigabytes as Python objects; they are dropped as they are read.
 _KEPT = {"images", "annotations", "categories", "id", "image_id", "category_id", "name"}
 
 
@@ -25,7 +26,7 @@ def image_ids(folder: Path) -> list[str]:
     if captions.is_file():
         ids = {str(id) for (id,) in _rows(captions, _read_json(captions), "images", "id")}
     else:
-        ids = set(_of_subset(folder, None))
+        ids = set(_of_subset(folder))
     return sorted(ids, key=int)
 
 
@@ -40,8 +41,7 @@ def items(folder: Path, images: Collection[str] | None = None) -> list[Item]:
 
     Raises InputError when files are missing or foreign, or an image is not in them.
     """
-    words = read_words(folder)
-    truths = ground_truth(folder, images, words, singular)
+    truths = ground_truth(folder, images, read_words(folder), singular)
     return [
         Item(id, (), PROMPT, {"kind": "chair", "image": image, "objects": objects})
         for id, (image, objects) in truths.items()
@@ -56,18 +56,12 @@ def ground_truth(
     Without COCO's annotations in `folder` they come from the subset, and the id stands for the
     file name. Raises InputError as `items` does.
     """
-    splits = [
-        split
-        for split in ("train", "val")
-        if any(path.is_file() for path in _annotations(folder, split))
-    ]
     wanted = None if images is None else {image_id(image) for image in images}
-    if splits:
-        truths: dict[str, tuple[str, list[str]]] = {}
-        for split in splits:
-            truths |= _of_split(*_annotations(folder, split), wanted, words, base)
-    else:
-        truths = _of_subset(folder, wanted)
+    splits = [_annotations(folder, split) for split in ("train", "val")]
+    splits = [files for files in splits if any(path.is_file() for path in files)]
+    truths = {} if splits else _of_subset(folder)
+    for files in splits:
+        truths |= _of_split(*files, wanted, words, base)
     missing = sorted((wanted or set()) - truths.keys(), key=int)
     if missing:
         raise InputError(
@@ -75,7 +69,7 @@ def ground_truth(
             f"{', ...' if len(missing) > 3 else ''}); put COCO's instances and captions of the "
             "split they are from (train2014, val2014) into annotations/ there"
         )
-    return {id: truths[id] for id in sorted(truths, key=int)}
+    return {id: truths[id] for id in sorted(truths if wanted is None else wanted, key=int)}
 
 
 def _annotations(folder: Path, split: str) -> tuple[Path, Path]:
@@ -91,17 +85,18 @@ def _of_split(
     words: Words,
     base: Callable[[str], str],
 ) -> dict[str, tuple[str, list[str]]]:
-    truths: dict[str, tuple[str, set[str]]] = {}
     content = _read_json(captions)
-    for id, name in _rows(captions, content, "images", "id", "file_name"):
-        if wanted is None or str(id) in wanted:
-            truths[str(id)] = (str(name), set())
+    names = {
+        str(id): str(name)
+        for id, name in _rows(captions, content, "images", "id", "file_name")
+        if wanted is None or str(id) in wanted
+    }
+    objects: dict[str, set[str]] = {id: set() for id in names}
     for id, caption in _rows(captions, content, "annotations", "image_id", "caption"):
-        if str(id) in truths:
+        if str(id) in names:
             found = official_mentions(str(caption), words, base)
-            truths[str(id)][1].update(kind for _, kind in found)
-    if truths:
-        # Segmentations are gigabytes as Python objects; they are dropped as they are read.
+            objects[str(id)].update(kind for _, kind in found)
+    if names:
         content = _read_json(instances, lambda found: {k: found[k] for k in _KEPT & found.keys()})
         kinds = {}
         for category, name in _rows(instances, content, "categories", "id", "name"):
@@ -111,9 +106,9 @@ def _of_split(
         for id, category in _rows(instances, content, "annotations", "image_id", "category_id"):
             if category not in kinds:
                 raise InputError(f"{instances}: category_id {category!r} is not among categories")
-            if str(id) in truths:
-                truths[str(id)][1].add(kinds[category])
-    return {id: (name, sorted(objects)) for id, (name, objects) in truths.items()}
+            if str(id) in names:
+                objects[str(id)].add(kinds[category])
+    return {id: (name, sorted(objects[id])) for id, name in names.items()}
 
 
 def _rows(
@@ -122,28 +117,23 @@ def _rows(
     """Yield `fields` of the rows in a section of a file of annotations."""
     for number, row in enumerate(content.get(section) or [], start=1):
         try:
-            values = tuple(row[field] for field in fields)
+            yield tuple([row[field] for field in fields])
         except (KeyError, TypeError):
             raise InputError(
                 f"{path}: {section}, row {number}: lacks one of {', '.join(fields)}; give "
                 "COCO 2014's own file"
             ) from None
-        yield values
 
 
-def _of_subset(folder: Path, wanted: set[str] | None) -> dict[str, tuple[str, list[str]]]:
+def _of_subset(folder: Path) -> dict[str, tuple[str, list[str]]]:
     path = folder / SUBSET
     content = _read_json(path)
-    truths = {}
     for id, objects in content.items():
-        if wanted is not None and id not in wanted:
-            continue
         if not isinstance(objects, list) or not id.isdigit():
             raise InputError(
                 f"{path}: entry {id!r}: is not an image's number with a list of classes; write one"
             )
-        truths[id] = (id, sorted(objects))
-    return truths
+    return {id: (id, sorted(objects)) for id, objects in content.items()}
 
 
 def _read_json(

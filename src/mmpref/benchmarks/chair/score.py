@@ -7,9 +7,9 @@ reading finds the same names, but as words of the dictionary.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 from mmpref.benchmarks.chair.words import Words, official_mentions, read_words
 from mmpref.language.mentions import Mention
@@ -18,19 +18,30 @@ from mmpref.records.items import Item
 from mmpref.scoring.metric import Array, Metric, Sums, printed, ratio
 from mmpref.scoring.resources import Resources
 
-_WORD = re.compile(r"[^\W_]+(?:['’‐‑-][^\W_]+)*")
-_HYPHEN = re.compile(r"[‐‑-]")
-_APOSTROPHE = re.compile(r"['’]")
+# By name: a factor, numerator and denominator ({} is how the reading's columns begin), what is
+# better, and the meaning ({} is a caveat).
+Rates = Mapping[str, tuple[int, str, str, Literal["lower", "higher"] | None, str]]
 
+# A word, or a part of a hyphenated one: whether it continues one, its letters up to an apostrophe,
+# and whether it is continued.
+_PIECE = re.compile(r"((?<=[^\W_][‐‑-]))?([^\W_]+)(?:['’][^\W_]+)*((?=[‐‑-][^\W_]))?")
+_JOINT = re.compile(r"\s+|[‐‑-]")
 
-class Piece(NamedTuple):
-    """A word of a text in lower case; `opens` and `closes` say where a hyphenated one ends."""
-
-    word: str
-    start: int
-    end: int
-    opens: bool
-    closes: bool
+_RATES: Rates = {
+    "CHAIRs": (
+        *(100, "{}hallucinated_captions", "items", "lower"),
+        "% of captions that mention at least one object that is not in the image",
+    ),
+    "CHAIRi": (
+        *(100, "{}hallucinated", "{}mentions", "lower"),
+        "% of object mentions whose object is not in the image",
+    ),
+    "Recall": (
+        *(100, "{}covered", "objects", "higher"),
+        "% of the objects in the images that the captions mention",
+    ),
+    "words": (1, "{}words", "items", None, "words per caption"),
+}
 
 
 def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
@@ -46,11 +57,11 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     official = [name for _, name in official_mentions(response, words, singular)]
     strict = find_mentions(response, words)
     names = [mention.name for mention in strict]
-    spaced, spelled = len(response.split()), count_words(response)
+    spelled = count_words(response)
     return {
         "items": 1,
         "objects": len(objects),
-        **_counts("official_", official, objects, spaced),
+        **_counts("official_", official, objects, len(response.split())),
         **_counts("", names, objects, spelled),
         "unparsed": int(spelled == 0),
         "differs": int(Counter(official) != Counter(names)),
@@ -65,27 +76,31 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
     """Return the metrics of both readings, in percent; the official ones as printed (`%.1f`).
 
     CHAIRs and CHAIRi are those of the paper, empty captions included in CHAIRs; Recall is that of
-    Maxlinn/CHAIR-metric-standalone. That Recall is also the recall on COCO objects of the BDHS
-    study (arXiv 2407.02477) in its Appendix B.2; the one in its main text is Recall of
-    `object_halbench`. Neither scorer counts `words`: the reference values are means of the number
-    of words between white space, in the strict reading of words with a letter or digit. Where
-    the official scorer dies of a division by zero the metric is NaN.
+    Maxlinn/CHAIR-metric-standalone, and the recall on COCO objects in Appendix B.2 of the BDHS
+    study (arXiv 2407.02477); the one in its main text is Recall of `object_halbench`. Neither
+    scorer counts `words`: these are means of the number of words between white space, in the strict
+    reading of words with a letter or digit. Where the official scorer dies of a division by zero
+    the metric is NaN.
     """
+    return rates(_RATES, "official", "official_", 1) | rates(_RATES, "strict", "", None)
+
+
+def rates(
+    table: Rates, reading: str, start: str, digits: int | None, caveat: str = ""
+) -> dict[str, Metric]:
+    """Return the metrics `READING/NAME` of a table, as printed with so many digits or exact."""
+
+    def compute(factor: int, part: str, whole: str) -> Callable[[Sums], Array]:
+        def of(sums: Sums) -> Array:
+            value = factor * ratio(sums[part.format(start)], sums[whole.format(start)])
+            return value if digits is None else printed(value, digits)
+
+        return of
+
     return {
-        f"{reading}/{name}": metric
-        for reading, start, digits in (("official", "official_", 1), ("strict", "", None))
-        for name, metric in _metrics(start, digits).items()
+        f"{reading}/{name}": Metric(compute(factor, part, whole), better, meaning.format(caveat))
+        for name, (factor, part, whole, better, meaning) in table.items()
     }
-
-
-def percent(numerator: str, denominator: str, digits: int | None) -> Callable[[Sums], Array]:
-    """Return a function to `numerator / denominator` in percent, to so many printed digits."""
-    return lambda sums: finished(100 * ratio(sums[numerator], sums[denominator]), digits)
-
-
-def finished(values: Array, digits: int | None) -> Array:
-    """Return `values` as they are, or as printed with so many digits."""
-    return values if digits is None else printed(values, digits)
 
 
 def find_mentions(text: str, words: Words) -> list[Mention]:
@@ -96,35 +111,32 @@ def find_mentions(text: str, words: Words) -> list[Mention]:
     name is not found in part of a hyphenated word ("cup-shaped"). The longest name wins. Like the
     official scorer this reads no sense and no negation: an orange shirt mentions an orange.
     """
-    pieces, found, place = _pieces(text), [], 0
+    pieces, found, place = list(_PIECE.finditer(text)), [], 0
+    longest = max(map(len, words.names))
     while place < len(pieces):
-        name = _name_at(text, pieces, place, words)
-        if name is None:
-            place += 1
-            continue
-        word, kind = words.names[name]
-        if kind is not None:
-            start, end = pieces[place].start, pieces[place + len(name) - 1].end
-            found.append(Mention(kind, start, end, word))
-        place += len(name)
-    if any(mention.word == "toilet" for mention in found):
-        return [mention for mention in found if mention.word != "seat"]
-    return found
+        name = _name_at(text, pieces[place : place + longest], words)
+        if name:
+            word, kind = words.names[name]
+            if kind is not None:
+                start, end = pieces[place].start(2), pieces[place + len(name) - 1].end(2)
+                found.append(Mention(kind, start, end, word))
+        place += len(name) or 1
+    toilet = any(mention.word == "toilet" for mention in found)
+    return [mention for mention in found if not (toilet and mention.word == "seat")]
 
 
 def count_words(text: str) -> int:
     """Return the number of words with a letter or digit; a hyphenated one is one."""
-    return len(_WORD.findall(text))
+    return sum(piece[1] is None for piece in _PIECE.finditer(text))
 
 
 def difference(official: Sequence[str], strict: Sequence[str]) -> str:
     """Return in words which classes one reading counts and the other does not, or nothing."""
-    more, fewer = Counter(official) - Counter(strict), Counter(strict) - Counter(official)
-    parts = [
-        f"{verb} {', '.join(_times(name, number) for name, number in sorted(counts.items()))}"
-        for verb, counts in (("also counts", more), ("misses", fewer))
-        if counts
-    ]
+    one, other = Counter(official), Counter(strict)
+    parts = []
+    for verb, counts in (("also counts", one - other), ("misses", other - one)):
+        names = [name if n == 1 else f"{name} ({n} times)" for name, n in sorted(counts.items())]
+        parts += [f"{verb} {', '.join(names)}"] if names else []
     return f"the official reading {' and '.join(parts)}" if parts else ""
 
 
@@ -133,59 +145,28 @@ def expected(objects: Sequence[str]) -> str:
     return f"in the image: {', '.join(objects) or 'none of the 80 COCO objects'}"
 
 
-def spans(mentions: Iterable[Mention], objects: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+def spans(mentions: Sequence[Mention], objects: Collection[str]) -> dict[str, list[dict[str, Any]]]:
     """Return the mentions of classes that are not and that are in the image, for the report."""
-    found: dict[str, list[dict[str, Any]]] = {"hallucinated_mentions": [], "grounded_mentions": []}
-    for mention in mentions:
-        column = "grounded_mentions" if mention.name in objects else "hallucinated_mentions"
-        found[column].append(mention.span)
-    return found
+    return {
+        "hallucinated_mentions": [one.span for one in mentions if one.name not in objects],
+        "grounded_mentions": [one.span for one in mentions if one.name in objects],
+    }
 
 
-def _pieces(text: str) -> list[Piece]:
-    """Return the words of a text, those of a hyphenated one apart, without an apostrophe's rest."""
-    pieces = []
-    for found in _WORD.finditer(text):
-        word, start = found[0], found.start()
-        if word.isalnum():
-            pieces.append(Piece(word.lower(), start, found.end(), True, True))
-            continue
-        parts = _HYPHEN.split(word)
-        for number, part in enumerate(parts):
-            stem = _APOSTROPHE.split(part)[0]
-            last = number == len(parts) - 1
-            pieces.append(Piece(stem.lower(), start, start + len(stem), number == 0, last))
-            start += len(part) + 1
-    return pieces
-
-
-def _name_at(
-    text: str, pieces: Sequence[Piece], place: int, words: Words
-) -> tuple[str, ...] | None:
-    """Return the longest name that begins with the piece at `place`."""
-    first = pieces[place]
-    if not first.opens:
-        return None
-    for name in words.longer.get(first.word, ()):
-        if _is_at(text, pieces[place : place + len(name)], name):
-            return name
-    if first.closes:
-        for form in _forms(first.word):
-            if (form,) in words.names:
-                return (form,)
-    return None
-
-
-def _is_at(text: str, pieces: Sequence[Piece], name: tuple[str, ...]) -> bool:
-    """Return whether `pieces`, found in `text`, are a name, its last word in either number."""
-    if len(pieces) < len(name) or not pieces[-1].closes or name[-1] not in _forms(pieces[-1].word):
-        return False
-    for first, second, word in zip(pieces, pieces[1:], name, strict=False):
-        between = text[first.end : second.start]
-        joined = between.isspace() if first.closes else len(between) == 1
-        if first.word != word or not joined:
-            return False
-    return True
+def _name_at(text: str, pieces: Sequence[re.Match[str]], words: Words) -> tuple[str, ...]:
+    """Return the longest name that begins with the first piece; its last word in either number."""
+    name: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    for number, piece in enumerate(pieces):
+        gap = (pieces[number - 1].end(2), piece.start())
+        if not (_JOINT.fullmatch(text, *gap) if number else piece[1] is None):
+            break
+        word = piece[2].lower()
+        if piece[3] is None:
+            forms = ((*before, form) for form in _forms(word))
+            name = next((form for form in forms if form in words.names), name)
+        before += (word,)
+    return name
 
 
 @lru_cache(maxsize=100_000)
@@ -195,7 +176,7 @@ def _forms(word: str) -> tuple[str, ...]:
     The word itself comes first, for "people" and "men" are words of their own; the rule last, for
     what WordNet does not know, as "smartphones".
     """
-    return tuple(dict.fromkeys((word, lemma(word), singular(word))))
+    return word, lemma(word), singular(word)
 
 
 def _counts(start: str, names: Sequence[str], objects: Sequence[str], words: int) -> dict[str, int]:
@@ -207,32 +188,3 @@ def _counts(start: str, names: Sequence[str], objects: Sequence[str], words: int
         f"{start}covered": len(set(names) & set(objects)),
         f"{start}words": words,
     }
-
-
-def _metrics(start: str, digits: int | None) -> dict[str, Metric]:
-    return {
-        "CHAIRs": Metric(
-            percent(f"{start}hallucinated_captions", "items", digits),
-            "lower",
-            "% of captions that mention at least one object that is not in the image",
-        ),
-        "CHAIRi": Metric(
-            percent(f"{start}hallucinated", f"{start}mentions", digits),
-            "lower",
-            "% of object mentions whose object is not in the image",
-        ),
-        "Recall": Metric(
-            percent(f"{start}covered", "objects", digits),
-            "higher",
-            "% of the objects in the images that the captions mention",
-        ),
-        "words": Metric(
-            lambda sums: finished(ratio(sums[f"{start}words"], sums["items"]), digits),
-            None,
-            "words per caption",
-        ),
-    }
-
-
-def _times(name: str, number: int) -> str:
-    return name if number == 1 else f"{name} ({number} times)"

@@ -8,8 +8,6 @@ from pathlib import Path
 from mmpref.errors import InputError
 from mmpref.language.words import tokens
 
-SYNONYMS = "synonyms.txt"
-
 # Pairs of words that the official scorer takes for one word. It never sees three at once.
 _DOUBLES = (
     *("motor bike", "motor cycle", "air plane", "traffic light", "street light", "traffic signal"),
@@ -19,19 +17,17 @@ _DOUBLES = (
     "stove top oven",
 )
 # "plate" and "train" in these are not objects.
-NO_OBJECTS = ("home plate", "train track")
-# "baby" and "passenger" alone are persons.
+_NO_OBJECTS = ("home plate", "train track")
+_ANIMALS = (
+    *("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
+    *("animal", "cub"),
+)
+# Alone "baby" and "passenger" are persons. After each: the words that officially may follow it, and
+# the classes of which every name may in the strict reading.
 _QUALIFIED = {
-    ("baby", "adult"): (
-        *("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
-        *("animal", "cub"),
-    ),
-    ("passenger",): ("jet", "train"),
-}
-# The classes whose names all stand for what they qualify in the strict reading.
-_QUALIFIED_CLASSES = {
-    ("baby", "adult"): _QUALIFIED["baby", "adult"][:-2],
-    ("passenger",): ("airplane", "boat", "bus", "car", "train"),
+    "baby": (_ANIMALS, _ANIMALS),
+    "adult": (_ANIMALS, _ANIMALS),
+    "passenger": (("jet", "train"), ("airplane", "boat", "bus", "car", "train")),
 }
 
 
@@ -41,34 +37,29 @@ class Words:
 
     Official: `classes` maps names to classes, `doubles` pairs of words to the word they count as.
     Strict: `names` maps the words of a name to the name it counts as and its class (None: no
-    object), `longer` the first word of a name of several words to these names, longest first.
+    object).
     """
 
     classes: Mapping[str, str]
     doubles: Mapping[str, str]
     names: Mapping[tuple[str, ...], tuple[str, str | None]]
-    longer: Mapping[str, Sequence[tuple[str, ...]]]
-
-
-def read_words(folder: Path | None) -> Words:
-    """Return the synonyms in `folder`. Raises InputError when there are none."""
-    if folder is None:
-        raise InputError(f"CHAIR: no folder with {SYNONYMS} is given; name the benchmark's data")
-    return _words(folder / SYNONYMS)
 
 
 @cache
-def _words(path: Path) -> Words:
-    classes = read_classes(path)
-    return make_words(classes, (*_DOUBLES, *NO_OBJECTS))
+def read_words(folder: Path | None) -> Words:
+    """Return CHAIR's synonyms in `folder`. Raises InputError when there are none."""
+    return make_words(read_classes(folder, "synonyms.txt"), _DOUBLES)
 
 
-def read_classes(path: Path) -> dict[str, str]:
+def read_classes(folder: Path | None, file: str) -> dict[str, str]:
     """Return the class of each name in a list of synonyms, names as the official scorer has them.
 
     A line is a class and its names, separated by a comma and one space; in CHAIR's list two names
     begin with a second space. Raises InputError when it is another file.
     """
+    if folder is None:
+        raise InputError(f"no folder with {file} is given; name the benchmark's data")
+    path = folder / file
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -83,33 +74,24 @@ def read_classes(path: Path) -> dict[str, str]:
 
 
 def make_words(classes: Mapping[str, str], doubles: Iterable[str]) -> Words:
-    """Return what both readings need of names with their classes and the official two-word names.
-
-    In the strict reading every name of an animal may follow "baby" or "adult", every name of an
-    aeroplane, boat, bus, car or train "passenger"; officially only the listed ones.
-    """
-    merged = {double: double for double in doubles}
-    for qualifiers, nouns in _QUALIFIED.items():
-        merged.update({f"{first} {noun}": noun for first in qualifiers for noun in nouns})
-    merged |= {"bow tie": "tie", "toilet seat": "toilet", "wine glas": "wine glass"}
-
-    names: dict[tuple[str, ...], tuple[str, str | None]] = {}
-    for phrase in (*NO_OBJECTS, "animal", "cub"):
-        names[tuple(phrase.split())] = (phrase, None)
+    """Return what both readings need of names with their classes and the official doubles."""
+    merged = {double: double for double in (*doubles, *_NO_OBJECTS)}
+    plain: dict[tuple[str, ...], tuple[str, str | None]] = {
+        tuple(name.split()): (name, None) for name in (*_NO_OBJECTS, "animal", "cub")
+    }
     for name, kind in classes.items():
         # Lower case, for "iPhone"; split, for the names with a space in front.
         parts = tuple(name.lower().split())
-        names[parts] = (" ".join(parts), kind)
-    for qualifiers, kinds in _QUALIFIED_CLASSES.items():
-        qualified = [parts for parts, (_, kind) in names.items() if kind in kinds]
-        for parts in (*qualified, *([("animal",), ("cub",)] if "baby" in qualifiers else [])):
-            names.update({(first, *parts): names[parts] for first in qualifiers})
-    names["bow", "tie"], names["toilet", "seat"] = ("tie", "tie"), ("toilet", "toilet")
-    longer: dict[str, list[tuple[str, ...]]] = {}
-    for parts in sorted(names, key=len, reverse=True):
-        if len(parts) > 1:
-            longer.setdefault(parts[0], []).append(parts)
-    return Words(classes, merged, names, longer)
+        plain[parts] = (" ".join(parts), kind)
+    names = dict(plain)
+    for first, (nouns, kinds) in _QUALIFIED.items():
+        merged |= {f"{first} {noun}": noun for noun in nouns}
+        names |= {
+            (first, *parts): one for parts, one in plain.items() if (one[1] or one[0]) in kinds
+        }
+    merged |= {"bow tie": "tie", "toilet seat": "toilet", "wine glas": "wine glass"}
+    names |= {("bow", "tie"): ("tie", "tie"), ("toilet", "seat"): ("toilet", "toilet")}
+    return Words(classes, merged, names)
 
 
 def official_mentions(
@@ -137,9 +119,7 @@ def merge(found: Sequence[str], words: Words) -> list[tuple[str, bool]]:
 
 def classified(found: Sequence[str], words: Words) -> list[tuple[str, str]]:
     """Return those words that are names, with their classes; no "seat" beside "toilet"."""
-    toilet = "toilet" in found
+    left_out = "seat" if "toilet" in found else None
     return [
-        (word, words.classes[word])
-        for word in found
-        if word in words.classes and not (toilet and word == "seat")
+        (word, words.classes[word]) for word in found if word in words.classes and word != left_out
     ]

@@ -3,18 +3,14 @@
 import base64
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from mmpref.benchmarks.chair import image_id
 from mmpref.benchmarks.chair.items import SUBSET, ground_truth
-from mmpref.benchmarks.chair.words import NO_OBJECTS, Words, make_words, read_classes
+from mmpref.benchmarks.chair.words import Words, make_words, read_classes
 from mmpref.benchmarks.files import read_json, text_field
 from mmpref.errors import InputError
 from mmpref.language.words import lemma
 from mmpref.records.items import Item
-
-QUESTIONS = "obj_halbench_300_with_image.jsonl"
-SYNONYMS = "synonyms_refine.txt"
 
 
 def items(folder: Path) -> list[Item]:
@@ -27,11 +23,17 @@ def items(folder: Path) -> list[Item]:
 
     Raises InputError when a file is missing or foreign, or an image is not annotated.
     """
-    path = folder / QUESTIONS
+    path = folder / "obj_halbench_300_with_image.jsonl"
     rows: dict[str, tuple[bytes, str]] = {}
     for number, row in enumerate(read_json(path), start=1):
         where = f"{path}: row {number}"
-        id, image, question = _question(where, row)
+        question, encoded = (text_field(where, row, field) for field in ("question", "image"))
+        try:
+            id, image = image_id(row.get("image_id")), base64.b64decode(encoded, validate=True)
+        except (ValueError, InputError) as error:
+            raise InputError(
+                f"{where}: image_id or image (base64): {error}; download the file again"
+            ) from None
         if id in rows:
             raise InputError(f"{where} (image_id {id}): image_id: twice; download it again")
         rows[id] = (image, question)
@@ -46,25 +48,9 @@ def items(folder: Path) -> list[Item]:
     return found
 
 
-def _question(where: str, row: Any) -> tuple[str, bytes, str]:
-    """Return the image id, the image and the question of a row."""
-    question, encoded = (text_field(where, row, field) for field in ("question", "image"))
-    try:
-        id = image_id(row.get("image_id"))
-        return id, base64.b64decode(encoded, validate=True), question
-    except (ValueError, InputError) as error:
-        raise InputError(
-            f"{where}: image_id or image (base64): {error}; download the file again"
-        ) from None
-
-
-def read_words(folder: Path) -> Words:
-    """Return the synonyms in `folder`. Raises InputError when there are none."""
-    return _words(folder / SYNONYMS)
-
-
 @cache
-def _words(path: Path) -> Words:
-    classes = {name.strip(): kind.strip() for name, kind in read_classes(path).items()}
-    longer = [name for name in classes if " " in name]
-    return make_words(classes, (*longer, *NO_OBJECTS))
+def read_words(folder: Path | None) -> Words:
+    """Return the refined synonyms in `folder`. Raises InputError when there are none."""
+    listed = read_classes(folder, "synonyms_refine.txt")
+    classes = {name.strip(): kind.strip() for name, kind in listed.items()}
+    return make_words(classes, [name for name in classes if " " in name])

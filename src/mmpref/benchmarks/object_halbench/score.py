@@ -10,38 +10,51 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from mmpref.benchmarks.chair.score import (
+    Rates,
     count_words,
     difference,
     expected,
     find_mentions,
-    finished,
-    percent,
+    rates,
     spans,
 )
 from mmpref.benchmarks.chair.words import Words, classified, merge
-from mmpref.benchmarks.object_halbench.items import SYNONYMS, read_words
+from mmpref.benchmarks.object_halbench.items import read_words
 from mmpref.errors import InputError
 from mmpref.language.words import lemma, singular, tagged, tokens
 from mmpref.records.items import Item
 from mmpref.scoring import judged
 from mmpref.scoring.judge import Call
-from mmpref.scoring.metric import Metric, ratio
+from mmpref.scoring.metric import Metric
 from mmpref.scoring.resources import Resources
 
-_OWN_PROMPT = Path(__file__).with_name("judge.txt")
-PROMPT = "prompt.txt"
 PARSER = "en_core_web_trf"
 
-_SCRIPT = "eval_gpt_obj_halbench.py"
+_OWN_PROMPT = Path(__file__).with_name("judge.txt")
 # Of the official call, which is repeated up to a hundred times until the reply is a list.
 _MAX_TOKENS, _TEMPERATURES = 512, (0.2,) * 5
-# Answers of so many words are not put to the judge.
-_SHORT = 3
 _NOUNS = ("NN", "NNS", "NNP", "NNPS")
+
+_RATES: Rates = {
+    "CHAIRs": (
+        *(100, "{}hallucinated_answers", "{}object_answers", "lower"),
+        "% of the answers with a COCO object that mention one not in the image{}",
+    ),
+    "CHAIRi": (
+        *(100, "{}hallucinated", "{}mentions", "lower"),
+        "% of objects, each once per answer, that are not in the image{}",
+    ),
+    "Recall": (
+        *(100, "{}covered", "{}objects", "higher"),
+        "% of the objects in the images that the answers mention{}",
+    ),
+    "words": (1, "{}words", "items", None, "words per answer"),
+}
 
 
 def calls(item: Item, response: str, resources: Resources) -> list[Call]:
@@ -85,15 +98,24 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     spaCy's `en_core_web_trf` its numbers are not official. `judge_prompt` is `official` or
     `mmpref`. The mentions shown are those of the classes that the judge found.
     """
-    if resources.folder is None:
-        raise InputError(f"Object HalBench: no folder with {SYNONYMS} is given; name its data")
     words, objects = read_words(resources.folder), item.truth["objects"]
-    answer = _cleaned(response)
+    answer, mentions = _cleaned(response), find_mentions(response, words)
     if not resources.judge:
-        return _by_rules(response, answer, objects, words)
+        names = list({mention.word: mention.name for mention in mentions}.values())
+        return {
+            "items": 1,
+            **_counts("rules_", [names], objects),
+            "rules_words": count_words(answer),
+            "unparsed": int(count_words(answer) == 0),
+            "differs": 0,
+            "flawed": not set(names) <= set(objects),
+            "note": "",
+            "expected": expected(objects),
+            **spans(mentions, objects),
+        }
     official: list[list[str]] = []
     strict: list[list[str]] = []
-    failures, notes = 0, []
+    notes = []
     for texts in judged.texts(item, resources):
         loose, clean = judged.first(_official_phrases, texts), judged.first(parse, texts)
         if _is_short(answer):
@@ -101,19 +123,18 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
             loose, clean = [], [answer]
         if loose is not None:
             official.append([name for _, name in official_names(loose, words)])
-        if clean is None:
-            failures += 1
-        else:
+        if clean is not None:
             strict.append([name for _, name in strict_names(clean, words)])
-        if loose is not None and clean is not None:
-            notes.append(difference(official[-1], strict[-1]))
-        elif clean is not None:
-            notes.append("the official reading does not take the judge's reply")
+            notes.append(
+                "the official reading does not take the judge's reply"
+                if loose is None
+                else difference(official[-1], strict[-1])
+            )
+    failures = resources.judge_runs - len(strict)
     if failures:
         notes.append(f"no usable reply in {failures} of {resources.judge_runs} runs of the judge")
     named = {name for names in strict for name in names}
     flawed = sum(not set(names) <= set(objects) for names in strict)
-    shown = [mention for mention in find_mentions(response, words) if mention.name in named]
     return {
         "items": 1,
         **_counts("official_", official, objects),
@@ -122,13 +143,13 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
         "words": count_words(answer),
         "judge_failures": failures,
         "unparsed": int(not strict),
-        "differs": int([Counter(names) for names in official] != [Counter(n) for n in strict]),
+        "differs": int(list(map(Counter, official)) != list(map(Counter, strict))),
         "flawed": 2 * flawed > len(strict),
         "note": "; ".join(dict.fromkeys(filter(None, notes))),
         "expected": expected(objects),
         "judge_prompt": _prompt(resources)[1],
         "parser": _parser_name(),
-        **spans(shown, objects),
+        **spans([mention for mention in mentions if mention.name in named], objects),
     }
 
 
@@ -142,17 +163,10 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
     are a part `rules`, for they are neither reading of the benchmark.
     """
     if "rules_mentions" in columns:
-        parts: list[tuple[str, str, int | None, str]] = [
-            ("rules", "rules_", None, " (found by rule, without a judge)")
-        ]
-    else:
-        caveat = f" (official only where `parser` is spaCy's {PARSER})"
-        parts = [("official", "official_", 2, caveat), ("strict", "", None, "")]
-    return {
-        f"{part}/{name}": metric
-        for part, start, digits, caveat in parts
-        for name, metric in _metrics(start, digits, caveat).items()
-    }
+        return rates(_RATES, "rules", "rules_", None, " (found by rule, without a judge)")
+    caveat = f" (official only where `parser` is spaCy's {PARSER})"
+    official = rates(_RATES, "official", "official_", 2, caveat)
+    return official | rates(_RATES, "strict", "", None)
 
 
 def official_names(phrases: Sequence[Any], words: Words) -> list[tuple[str, str]]:
@@ -164,20 +178,10 @@ def official_names(phrases: Sequence[Any], words: Words) -> list[tuple[str, str]
     found: list[str] = []
     for phrase in phrases:
         parsed = _parse(f"a {phrase}")
+        runs = groupby(parsed, key=lambda pair: pair[1] in _NOUNS)
         pairs = [word for word, paired in merge([word for word, _ in parsed], words) if paired]
-        found += pairs or noun_runs(parsed)
+        found += pairs or [" ".join(word for word, _ in run) for nouns, run in runs if nouns]
     return classified(list(dict.fromkeys(found)), words)
-
-
-def noun_runs(parsed: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the longest runs of nouns among (lemma, tag) pairs, joined by spaces."""
-    runs: list[list[str]] = [[]]
-    for word, tag in parsed:
-        if tag in _NOUNS:
-            runs[-1].append(word)
-        else:
-            runs.append([])
-    return [" ".join(run) for run in runs if run]
 
 
 def strict_names(phrases: Sequence[str], words: Words) -> list[tuple[str, str]]:
@@ -202,22 +206,6 @@ def _is_head(phrase: str, end: int) -> bool:
     return not after or after[0][1] not in _NOUNS
 
 
-def _by_rules(response: str, answer: str, objects: Sequence[str], words: Words) -> dict[str, Any]:
-    mentions = find_mentions(response, words)
-    names = list({mention.word: mention.name for mention in mentions}.values())
-    return {
-        "items": 1,
-        **_counts("rules_", [names], objects),
-        "rules_words": count_words(answer),
-        "unparsed": int(count_words(answer) == 0),
-        "differs": 0,
-        "flawed": not set(names) <= set(objects),
-        "note": "",
-        "expected": expected(objects),
-        **spans(mentions, objects),
-    }
-
-
 def _counts(start: str, runs: Sequence[Sequence[str]], objects: Sequence[str]) -> dict[str, int]:
     """Return the counts of the names' classes, summed over the judge's runs."""
     hallucinated = [sum(name not in objects for name in names) for names in runs]
@@ -231,46 +219,23 @@ def _counts(start: str, runs: Sequence[Sequence[str]], objects: Sequence[str]) -
     }
 
 
-def _metrics(start: str, digits: int | None, caveat: str) -> dict[str, Metric]:
-    return {
-        "CHAIRs": Metric(
-            percent(f"{start}hallucinated_answers", f"{start}object_answers", digits),
-            "lower",
-            f"% of the answers with a COCO object that mention one not in the image{caveat}",
-        ),
-        "CHAIRi": Metric(
-            percent(f"{start}hallucinated", f"{start}mentions", digits),
-            "lower",
-            f"% of objects, each once per answer, that are not in the image{caveat}",
-        ),
-        "Recall": Metric(
-            percent(f"{start}covered", f"{start}objects", digits),
-            "higher",
-            f"% of the objects in the images that the answers mention{caveat}",
-        ),
-        "words": Metric(
-            lambda sums: finished(ratio(sums[f"{start}words"], sums["items"]), digits),
-            None,
-            "words per answer",
-        ),
-    }
-
-
 def _cleaned(response: str) -> str:
     return response.replace("Assistant:", "").strip()
 
 
 def _is_short(answer: str) -> bool:
-    return len(answer.split()) <= _SHORT
+    """Return whether an answer is not put to the judge."""
+    return len(answer.split()) <= 3
 
 
 def _prompt(resources: Resources) -> tuple[str, str]:
     """Return the prompt and whose it is: `official` or `mmpref`."""
-    override = resources.folder / PROMPT if resources.folder else None
+    override = resources.folder / "prompt.txt" if resources.folder else None
     if override and override.is_file():
         prompt, whose = override.read_text(encoding="utf-8"), "official"
     else:
-        prompt, whose = judged.judge_prompt(resources, (_SCRIPT,), "prompt_template", _OWN_PROMPT)
+        files = ("eval_gpt_obj_halbench.py",)
+        prompt, whose = judged.judge_prompt(resources, files, "prompt_template", _OWN_PROMPT)
     for field in ("{question}", "{answer}"):
         if field not in prompt:
             raise InputError(
@@ -302,16 +267,13 @@ def _official_phrases(text: str) -> list[Any] | None:
 
     Of an object these are the keys, of a string the letters. Other JSON ends the official run.
     """
-    try:
-        value = json.loads(text)
-    except ValueError:
-        if '["' not in text:
-            return None
+    for candidate in (text, text.strip().split("\n")[-1] if '["' in text else ""):
         try:
-            value = json.loads(text.strip().split("\n")[-1])
+            value = json.loads(candidate)
         except ValueError:
-            return None
-    return list(value) if isinstance(value, list | dict | str) else None
+            continue
+        return list(value) if isinstance(value, list | dict | str) else None
+    return None
 
 
 @lru_cache(maxsize=100_000)
