@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -40,13 +40,8 @@ class LocalDataset(Dataset):
         return read_local(self.file, self.images, self.columns, require_rejected)
 
 
-class _Unreadable(NamedTuple):
-    reason: str
-    line: str
-
-
 Rows = Iterator[tuple[int, Any]]
-"""The rows of a file with their numbers: as they are, or `_Unreadable`."""
+"""The rows of a file by number; an unreadable one is a tuple of the reason and the line."""
 
 
 def read_local(
@@ -93,8 +88,8 @@ def read_local(
             yield _candidate(path, number, row, names, folder)
         else:
             reason = f"should be an object with the row's columns (is {type(row).__name__})"
-            bad = row if isinstance(row, _Unreadable) else _Unreadable(reason, json.dumps(row))
-            yield Quarantined(str(path), number, "", "row", bad.reason, {"line": bad.line})
+            reason, line = row if isinstance(row, tuple) else (reason, json.dumps(row))
+            yield Quarantined(str(path), number, "", "row", reason, {"line": line})
 
 
 def _candidate(
@@ -155,7 +150,7 @@ def _json_lines(path: Path, required: Alternatives) -> Rows:
                 try:
                     yield number, json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    yield number, _Unreadable(f"is not JSON ({error})", line.rstrip("\n"))
+                    yield number, (f"is not JSON ({error})", line.rstrip("\n"))
 
 
 def _json(path: Path, required: Alternatives) -> Rows:
@@ -186,7 +181,7 @@ def _csv(path: Path, required: Alternatives) -> Rows:
             except StopIteration:
                 return
             except csv.Error as error:
-                yield number, _Unreadable(f"is not CSV ({error})", "".join(record))
+                yield number, (f"is not CSV ({error})", "".join(record))
                 continue
             if not header:
                 header = cells
@@ -197,7 +192,7 @@ def _csv(path: Path, required: Alternatives) -> Rows:
             elif cells:
                 sizes = f"{len(cells)}, not {len(header)}"
                 reason = f"does not have as many cells as the header ({sizes})"
-                yield number, _Unreadable(reason, "".join(record))
+                yield number, (reason, "".join(record))
 
 
 def _parquet(path: Path, required: Alternatives) -> Rows:

@@ -18,7 +18,7 @@ from mmpref.scoring.resources import Resources
 
 # Leaving out each person in turn, an answer scores min(1, matches among the other nine / 3) on
 # average; in tenths, by the number of people who answer so.
-_TENTHS = (0, 3, 6, 9, 10)
+_TENTHS = (0, 3, 6, 9, *[10] * 7)
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {"none": "0", **{word: str(number) for number, word in enumerate(_DIGITS)}}
@@ -40,7 +40,7 @@ def _repairs(contractions: str) -> dict[str, str]:
 
 
 _OFFICIAL_REPAIRS = _repairs(_CONTRACTIONS) | {"somebody'd": "somebodyd"}
-_STRICT_REPAIRS = _repairs(_CONTRACTIONS + _MEANT)
+_STRICT_REPAIRS = _repairs(f"{_CONTRACTIONS} {_MEANT}")
 _SPACES = str.maketrans(dict.fromkeys(_PUNCTUATION, " "))
 
 
@@ -51,9 +51,9 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     left of the answer after normalisation) and `differs`.
     """
     answers, answer = item.truth["answers"], normalised(response)
-    count = _m4c_matches if item.truth["version"] == "textvqa" else _vqav2_matches
     matches = [normalised(one) for one in answers].count(answer) if answer else 0
-    official, strict = (_TENTHS[min(found, 4)] for found in (count(answers, response), matches))
+    official = _TENTHS[_official_matches(item.truth["version"], answers, response)]
+    strict = _TENTHS[matches]
     counts = {
         "items": 1,
         "official_tenths": official,
@@ -113,17 +113,13 @@ def normalised(text: str) -> str:
     return " ".join(_STRICT_REPAIRS.get(word, word) for word in words)
 
 
-def _vqav2_matches(answers: list[str], response: str) -> int:
-    """Return how many answers match in `vqaEval.py`, which takes unanimous ones as they are."""
-    *answers, response = map(_line, (*answers, response))
-    if len(set(answers)) > 1:
+def _official_matches(version: str, answers: list[str], response: str) -> int:
+    normal = _m4c if version == "textvqa" else _line
+    *answers, response = map(normal, (*answers, response))
+    # `vqaEval.py` takes unanimous answers as they are.
+    if version == "vqav2" and len(set(answers)) > 1:
         *answers, response = map(_official, (*answers, response))
     return answers.count(response)
-
-
-def _m4c_matches(answers: list[str], response: str) -> int:
-    """Return how many answers match in `m4c_evaluator.py`, which normalises all of them."""
-    return [_m4c(answer) for answer in answers].count(_m4c(response))
 
 
 @lru_cache(maxsize=300_000)
