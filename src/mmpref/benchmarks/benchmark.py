@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.errors import InputError
@@ -21,13 +20,12 @@ if TYPE_CHECKING:
 class Benchmark:
     """A public benchmark, called `name` in a study and on the command line.
 
-    `kind` is its folder (with - for _), whose function `items` reads the items from a folder laid
-    out like the download `data` (a name in `mmpref/downloads.yaml`) and takes `options`; `images`
-    names the download with the image files, `answers` says how the official scorer takes answers.
-    Where `subsets` is true, answers about some of the items are a benchmark of their own, as with
-    CHAIR, whose items are whichever COCO images were described. `beside` names a download that is
-    expected in the same folder as that of `data`. `nltk` says whether reading or scoring takes
-    NLTK's data, `judged` whether a judge model scores it.
+    `kind` is its folder (with - for _), whose function `items` takes a folder laid out like the
+    download `data` (a name in `mmpref/downloads.yaml`), and `options`; `images` names the download
+    with the image files, `answers` says how the official scorer takes answers. Where `subsets` is
+    true, answers about some of the items are a benchmark of their own, as with CHAIR, whose items
+    are whichever COCO images were described. `beside` names a download that is expected in the same
+    folder as that of `data`. `nltk`: reading or scoring takes NLTK's data.
     """
 
     name: str
@@ -42,29 +40,18 @@ class Benchmark:
     judged: Literal["never", "optional", "always"] = "never"
 
     @property
-    def reader(self) -> ModuleType:
+    def reader(self) -> Any:
         """The module that reads its items."""
-        module = module_of(self.kind, "items")
-        assert module is not None
-        return module
+        return module_of(self.kind, "items")
 
     def items(self, folder: Path, **more: Any) -> "list[Item]":
-        """Return its items from a folder with its files.
-
-        Raises:
-            InputError: a file is missing, or is another one.
-        """
-        found: list[Item] = self.reader.items(folder, **self.options, **more)
-        return found
+        """Return its items. Raises InputError when a file in the folder is missing or foreign."""
+        return self.reader.items(folder, **self.options, **more)
 
 
 @cache
 def benchmarks() -> dict[str, Benchmark]:
-    """Return the public benchmarks by name.
-
-    Raises:
-        InputError: two folders declare the same name.
-    """
+    """Return the public benchmarks by name. Raises InputError when a name is declared twice."""
     found: dict[str, Benchmark] = {}
     files: dict[str, str | None] = {}
     for module in modules(PACKAGE):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,15 +20,8 @@ class DatasetPrompts(BenchmarkSource):
     dataset: Name = Field(description="a name under `datasets`")
     max_new_tokens: Count = 80
 
-    @property
-    def seeded(self) -> bool:
-        """They are those of the dataset, whatever the seed."""
-        return False
-
-    @property
-    def kind(self) -> str:
-        """Open questions."""
-        return "open"
+    kind: ClassVar[str] = "open"
+    seeded: ClassVar[bool] = False
 
     @property
     def references(self) -> Mapping[str, tuple[str, str]]:

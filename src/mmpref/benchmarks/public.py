@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
-from pydantic_core import CoreSchema
+from pydantic import AfterValidator, Field, model_validator
 
 from mmpref.benchmarks.benchmark import Benchmark, benchmarks, named
 from mmpref.errors import InputError
@@ -24,20 +23,15 @@ def _known(name: str) -> str:
         raise ValueError(str(error)) from None
 
 
-class _Names:
-    """The names of the public benchmarks in the JSON schema, looked up when it is written."""
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return {"type": "string", "enum": sorted(benchmarks())}
+def _with_names(schema: dict[str, Any]) -> None:
+    schema["enum"] = sorted(benchmarks())
 
 
 class PublicBenchmark(BenchmarkSource):
     """A benchmark of the papers: downloaded, or in a folder of one's own."""
 
     source: Literal["public"]
-    benchmark: Annotated[str, AfterValidator(_known), _Names()]
+    benchmark: Annotated[str, AfterValidator(_known), Field(json_schema_extra=_with_names)]
     data: str | None = Field(None, description="folder with its files; default: download them")
     images: str | None = Field(None, description="folder with its images; default: download them")
     items: Count | None = Field(
@@ -92,16 +86,11 @@ class PublicBenchmark(BenchmarkSource):
     def make_items(self, seed: int, files: Mapping[str, Path]) -> "Iterable[Item]":
         """Return the items with their images, from the folders `data` and `images`.
 
-        Of a benchmark whose items are whichever images were described, so many images are drawn.
-
-        Raises:
-            InputError: files are missing or of another version, or the images are too few.
+        Raises InputError when files are missing or of another version, or images are too few.
         """
         data = files["data"]
-        if self.items is None:
-            items = self.entry.items(data)
-        else:
-            items = self.entry.items(data, images=self._sample(data, seed, self.items))
+        drawn = {"images": self._sample(data, seed, self.items)} if self.items else {}
+        items = self.entry.items(data, **drawn)
         if not all(item.images for item in items):
             items = with_images(items, files["images"])
         return [replace(one, prompt=self.prompt.replace("{question}", one.prompt)) for one in items]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,10 +21,7 @@ class ToyCaptions(BenchmarkSource):
     items: Count = 300
     max_new_tokens: Count = 80
 
-    @property
-    def kind(self) -> str:
-        """Captions."""
-        return "caption"
+    kind: ClassVar[str] = "caption"
 
     def make_items(self, seed: int, files: Mapping[str, Path]) -> "Iterable[Item]":
         """Return one item a scene."""
@@ -41,10 +38,7 @@ class ToyYesno(BenchmarkSource):
     items: Count = Field(100, description="questions per setting")
     max_new_tokens: Count = 16
 
-    @property
-    def kind(self) -> str:
-        """Yes/no questions."""
-        return "yesno"
+    kind: ClassVar[str] = "yesno"
 
     def make_items(self, seed: int, files: Mapping[str, Path]) -> "list[Item]":
         """Return the questions, setting by setting."""

@@ -26,8 +26,5 @@ class Dataset(Part):
         """Yield its rows, unchecked, in order.
 
         `seed` is the study's. Without `require_rejected` rows may lack the rejected answer, for a
-        sampler to draw it.
-
-        Raises:
-            InputError: a file is missing or cannot be read.
+        sampler to draw it. Raises InputError when a file is missing or cannot be read.
         """

@@ -1,15 +1,10 @@
-"""Preference pairs in a file of one's own: JSON lines, a JSON array, CSV or Parquet.
-
-A row has `prompt`, `chosen`, `rejected`, one `image` or a list of `images`, and may have an `id`.
-Images are paths, relative to the file unless told otherwise. Absolute paths and paths out of the
-folder are followed: the file is the user's own, and so is what it names.
-"""
+"""Preference pairs in a file of one's own: JSON lines, a JSON array, CSV or Parquet."""
 
 import csv
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +18,6 @@ COLUMNS = ("id", "image", "images", "prompt", "chosen", "rejected")
 
 Alternatives = list[tuple[str, ...]]
 """The columns a file must have: of each tuple at least one."""
-
-Row = tuple[int, dict[str, Any]] | Quarantined
 
 
 class LocalDataset(Dataset):
@@ -47,6 +40,10 @@ class LocalDataset(Dataset):
         return read_local(self.file, self.images, self.columns, require_rejected)
 
 
+Rows = Iterator[tuple[int, Any]]
+"""The rows of a file by number; an unreadable one is a tuple of the reason and the line."""
+
+
 def read_local(
     path: str | Path,
     image_folder: str | Path | None = None,
@@ -56,17 +53,16 @@ def read_local(
     """Yield the rows of a user's file (.jsonl, .json, .csv, .parquet) for `write_valid_pairs`.
 
     Rows count as the user sees them: lines of JSON lines, spreadsheet rows of CSV (the header is
-    row 1), elements of a JSON array and rows of Parquet from 1. Lines that cannot be read come as
-    `Quarantined`. Image paths are relative to `image_folder`, by default the file's own.
+    row 1), others from 1. Lines that cannot be read come as `Quarantined`. Image paths are relative
+    to `image_folder`, by default the file's own; those that lead out of it are followed.
 
     `columns` gives the file's name for a column that is called otherwise there, as in
     `{"prompt": "question"}`. A prompt or answer may be text or a conversation of one message;
     LLaVA's placeholder `<image>` is removed from prompts. A row without id gets one made of its
-    content, the same wherever the row stands. Without `require_rejected`, `rejected` may be absent.
-    Further rejected answers are in the columns `rejected_2`, `rejected_3`, ...
+    content. Further rejected answers are in the columns `rejected_2`, `rejected_3`, ...
 
-    Raises InputError naming the file when it is missing, of another kind, not readable as a
-    whole, or (CSV, Parquet) lacks a column.
+    Raises InputError when the file is missing, of another kind, not readable as a whole, or (CSV,
+    Parquet) lacks a column; `rejected` only where `require_rejected`.
     """
     path = Path(path)
     names = {name: name for name in COLUMNS} | dict(columns or {})
@@ -87,50 +83,38 @@ def read_local(
     required = [(names["image"], names["images"]), (names["prompt"],), (names["chosen"],)]
     if require_rejected:
         required.append((names["rejected"],))
-    for row in _READERS[suffix](path, required):
-        if isinstance(row, Quarantined):
-            yield row
+    for number, row in _READERS[suffix](path, required):
+        if isinstance(row, dict):
+            yield _candidate(path, number, row, names, folder)
         else:
-            number, values = row
-            found = {name: values.get(names[name]) for name in names}
-            others = (values.get(f"rejected_{n}") for n in itertools.count(2))
-            more = [_text(text) for text in itertools.takewhile(_is_there, others)]
-            yield _candidate(path, number, found, more, folder)
-
-
-def _is_there(value: Any) -> bool:
-    return value is not None
+            reason = f"should be an object with the row's columns (is {type(row).__name__})"
+            reason, line = row if isinstance(row, tuple) else (reason, json.dumps(row))
+            yield Quarantined(str(path), number, "", "row", reason, {"line": line})
 
 
 def _candidate(
-    path: Path, number: int, values: dict[str, Any], more_rejected: list[Any], folder: Path
+    path: Path, number: int, row: dict[str, Any], names: Mapping[str, str], folder: Path
 ) -> Candidate:
-    prompt = _text(values["prompt"])
-    if isinstance(prompt, str):
-        prompt = prompt.replace(IMAGE_PLACEHOLDER, "").strip()
+    values = {name: row.get(column) for name, column in names.items()}
+    id = values.pop("id")
+    if id is None or id == "":
+        content = json.dumps(values, sort_keys=True, default=_digest)
+        id = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+    elif isinstance(id, int) and not isinstance(id, bool):
+        id = str(id)
+    texts = {name: _text(values[name]) for name in ("prompt", "chosen", "rejected")}
+    if isinstance(texts["prompt"], str):
+        texts["prompt"] = texts["prompt"].replace(IMAGE_PLACEHOLDER, "").strip()
+    others = (_text(row.get(f"rejected_{n}")) for n in itertools.count(2))
+    more = list(itertools.takewhile(lambda text: text is not None, others))
     images = values["images"] if values["images"] is not None else values["image"]
     if isinstance(images, str | bytes | dict):
         images = [images]
     if isinstance(images, list):
         images = [_image(image, folder) for image in images]
-    identifier = values["id"]
-    if identifier is None or identifier == "":
-        content = {name: values[name] for name in COLUMNS if name != "id"}
-        canonical = json.dumps(content, sort_keys=True, default=_digest)
-        identifier = hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()
-    elif isinstance(identifier, int) and not isinstance(identifier, bool):
-        identifier = str(identifier)
+    meta = {"row": number}
     return Candidate(
-        file=str(path),
-        row=number,
-        id=identifier,
-        images=images,
-        prompt=prompt,
-        chosen=_text(values["chosen"]),
-        rejected=_text(values["rejected"]),
-        source=path.name,
-        meta={"row": number},
-        more_rejected=more_rejected,
+        str(path), number, id, images, **texts, source=path.name, meta=meta, more_rejected=more
     )
 
 
@@ -159,40 +143,36 @@ def _image(image: Any, folder: Path) -> Any:
     return image
 
 
-def _read_json_lines(path: Path, required: Alternatives) -> Iterator[Row]:
+def _json_lines(path: Path, required: Alternatives) -> Rows:
     with _open_text(path) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    value = json.loads(line)
+                    yield number, json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    yield _unreadable(path, number, f"is not JSON ({error})", line.rstrip("\n"))
-                else:
-                    yield _object(path, number, value)
+                    yield number, (f"is not JSON ({error})", line.rstrip("\n"))
 
 
-def _read_json(path: Path, required: Alternatives) -> Iterator[Row]:
+def _json(path: Path, required: Alternatives) -> Rows:
     with _open_text(path) as file:
         try:
-            values = json.load(file)
+            rows = json.load(file)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: is not JSON ({error}); correct it there") from error
-    if not isinstance(values, list):
-        raise InputError(f"{path}: must be a JSON array of rows, is {type(values).__name__}")
-    for number, value in enumerate(values, 1):
-        yield _object(path, number, value)
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: must be a JSON array of rows, is {type(rows).__name__}")
+    return enumerate(rows, 1)
 
 
-def _read_csv(path: Path, required: Alternatives) -> Iterator[Row]:
+def _csv(path: Path, required: Alternatives) -> Rows:
     with _open_text(path, newline="") as file:
         record: list[str] = []  # the lines of the current one, for quotes that do not match
 
-        def lines() -> Iterator[str]:
-            for line in file:
-                record.append(line)
-                yield line
+        def noted(line: str) -> str:
+            record.append(line)
+            return line
 
-        reader = csv.reader(lines(), strict=True)
+        reader = csv.reader(map(noted, file), strict=True)
         header: list[str] = []
         for number in itertools.count(1):
             record.clear()
@@ -201,23 +181,21 @@ def _read_csv(path: Path, required: Alternatives) -> Iterator[Row]:
             except StopIteration:
                 return
             except csv.Error as error:
-                yield _unreadable(path, number, f"is not CSV ({error})", "".join(record))
+                yield number, (f"is not CSV ({error})", "".join(record))
                 continue
             if not header:
                 header = cells
                 _demand_columns(path, header, required)
             elif len(cells) == len(header):
                 # CSV has no null: an empty cell is a value that is not there.
-                pairs = zip(header, cells, strict=True)
-                yield number, {name: cell if cell else None for name, cell in pairs}
+                yield number, {name: cell or None for name, cell in zip(header, cells, strict=True)}
             elif cells:
-                reason = (
-                    f"does not have as many cells as the header ({len(cells)}, not {len(header)})"
-                )
-                yield _unreadable(path, number, reason, "".join(record))
+                sizes = f"{len(cells)}, not {len(header)}"
+                reason = f"does not have as many cells as the header ({sizes})"
+                yield number, (reason, "".join(record))
 
 
-def _read_parquet(path: Path, required: Alternatives) -> Iterator[Row]:
+def _parquet(path: Path, required: Alternatives) -> Rows:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -225,23 +203,15 @@ def _read_parquet(path: Path, required: Alternatives) -> Iterator[Row]:
         # Streamed: others write row groups of gigabytes.
         with pq.ParquetFile(path, buffer_size=2**20) as file:
             _demand_columns(path, file.schema_arrow.names, required)
-            number = 0
-            for batch in file.iter_batches(batch_size=64):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield number, values
+            batches = file.iter_batches(batch_size=64)
+            yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read as a Parquet file ({error}); write it again"
         ) from error
 
 
-_READERS: dict[str, Callable[[Path, Alternatives], Iterator[Row]]] = {
-    ".jsonl": _read_json_lines,
-    ".json": _read_json,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-}
+_READERS = {".jsonl": _json_lines, ".json": _json, ".csv": _csv, ".parquet": _parquet}
 
 
 def _open_text(path: Path, newline: str | None = None) -> Any:
@@ -256,14 +226,3 @@ def _demand_columns(path: Path, found: list[str], required: Alternatives) -> Non
                 f"{path}: column {' or '.join(names)} is missing; the file has "
                 f"{', '.join(found)}; rename a column, or name it in the option columns"
             )
-
-
-def _object(path: Path, number: int, value: Any) -> Row:
-    if isinstance(value, dict):
-        return number, value
-    reason = f"should be an object with the row's columns (is {type(value).__name__})"
-    return _unreadable(path, number, reason, json.dumps(value))
-
-
-def _unreadable(path: Path, number: int, reason: str, line: str) -> Quarantined:
-    return Quarantined(str(path), number, "", "row", reason, {"line": line})

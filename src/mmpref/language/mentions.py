@@ -4,23 +4,10 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-_IRREGULAR_PLURALS = {
-    "calf": "calves",
-    "child": "children",
-    "foot": "feet",
-    "goose": "geese",
-    "knife": "knives",
-    "leaf": "leaves",
-    "loaf": "loaves",
-    "man": "men",
-    "mouse": "mice",
-    "person": "people",
-    "scarf": "scarves",
-    "shelf": "shelves",
-    "tooth": "teeth",
-    "wolf": "wolves",
-    "woman": "women",
-}
+_IRREGULAR_PLURALS = """
+    calf/calves child/children foot/feet goose/geese knife/knives leaf/leaves loaf/loaves man/men
+    mouse/mice person/people scarf/scarves shelf/shelves tooth/teeth wolf/wolves woman/women
+"""
 
 
 class Mention(NamedTuple):
@@ -33,7 +20,7 @@ class Mention(NamedTuple):
 
     @property
     def span(self) -> dict[str, str | int]:
-        """What the report shows of it: `name`, `start` and `end`."""
+        """What the report shows of it."""
         return {"name": self.name, "start": self.start, "end": self.end}
 
 
@@ -46,23 +33,19 @@ def find_mentions(text: str, vocabulary: tuple[str, ...]) -> list[Mention]:
     negated name is a mention too, as in CHAIR.
     """
     pattern, names = _pattern(vocabulary)
-    if not names:
-        return []
     return [
         Mention(names[_normal(found[0])], found.start(), found.end())
-        for found in pattern.finditer(_lower(text))
+        for found in (pattern.finditer(_lower(text)) if names else ())
     ]
 
 
 @lru_cache(maxsize=64)
 def _pattern(vocabulary: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, str]]:
     """Return a pattern of every form of every name, longest first, and the name of each form."""
-    names: dict[str, str] = {}
-    for name in vocabulary:
-        for plural in _plurals(_normal(_lower(name))):
-            names[plural] = name
+    singulars = {_normal(_lower(name)): name for name in vocabulary}
+    names = {plural: name for form, name in singulars.items() for plural in _plurals(form)}
     # A name as it stands beats the plural of another: "glasses" are not several of "glass".
-    names.update({_normal(_lower(name)): name for name in vocabulary})
+    names |= singulars
     forms = sorted(names, key=len, reverse=True)
     alternatives = "|".join(re.escape(form).replace(r"\ ", r"[\s-]+") for form in forms)
     return re.compile(rf"(?<!\w)(?<!\w-)(?:{alternatives})(?!\w)(?!-\w)"), names
@@ -71,9 +54,7 @@ def _pattern(vocabulary: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, st
 def _plurals(name: str) -> list[str]:
     """Return the forms an English plural of `name` may take; some may be no words."""
     before, space, noun = name.rpartition(" ")
-    forms = [f"{noun}s"]
-    if noun in _IRREGULAR_PLURALS:
-        forms.append(_IRREGULAR_PLURALS[noun])
+    forms = [f"{noun}s", *re.findall(rf"\s{re.escape(noun)}/(\w+)", _IRREGULAR_PLURALS)]
     if noun.endswith(("s", "x", "z", "ch", "sh", "o")):
         forms.append(f"{noun}es")
     if re.search(r"[^aeiou]y\Z", noun):

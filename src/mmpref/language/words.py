@@ -1,7 +1,6 @@
 """English words as the official scorers see them: NLTK's tokens, tags and lemmas, singulars.
 
-NLTK's data are a download of the workflow, found in `NLTK_DATA` or, without it, in
-`resources/benchmarks/nltk_data`; nothing is downloaded here.
+NLTK's data are looked for in `NLTK_DATA` or, without it, where the workflow downloads them.
 """
 
 import os
@@ -21,7 +20,7 @@ def tokens(text: str) -> list[str]:
     """Return the tokens of `nltk.word_tokenize`: sentences by Punkt, words as in the Treebank."""
     from nltk import word_tokenize
 
-    return _with_data(lambda: word_tokenize(text))
+    return _with_data(word_tokenize, text)
 
 
 def tagged(words: list[str]) -> list[tuple[str, str]]:
@@ -34,15 +33,12 @@ def lemma(word: str) -> str:
     """Return the lemma of a noun under WordNet 3.0; the case stays."""
     from nltk.stem import WordNetLemmatizer
 
-    return _with_data(lambda: str(WordNetLemmatizer().lemmatize(word)))
+    return _with_data(WordNetLemmatizer().lemmatize, word)
 
 
 @lru_cache(maxsize=100_000)
 def singular(word: str) -> str:
-    """Return the singular by rule: that of TextBlob, whose rules are those of pattern.en.
-
-    The rules know no dictionary: "bus" becomes "bu" and "glass" "glas".
-    """
+    """Return the singular by TextBlob's rules, those of pattern.en: of "bus" they make "bu"."""
     from textblob.en.inflect import singularize
 
     return str(singularize(word))
@@ -56,16 +52,16 @@ def _tagger() -> Callable[[list[str]], list[tuple[str, str]]]:
     return PerceptronTagger().tag
 
 
-def _with_data(function: Callable[[], Result]) -> Result:
+def _with_data(function: Callable[..., Result], *arguments: str) -> Result:
     """Return what `function` returns; raise InputError when it misses NLTK's data."""
     import nltk
 
     if "NLTK_DATA" not in os.environ and str(FOLDER) not in nltk.data.path:
         nltk.data.path.insert(0, str(FOLDER))
     try:
-        return function()
+        return function(*arguments)
     except LookupError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
+        lines = map(str.strip, str(error).splitlines())
         missing = next((line for line in lines if line.startswith("Resource")), "a resource")
         raise InputError(
             f"NLTK: {missing} Run `snakemake {FOLDER}`, or set NLTK_DATA to a folder that has "

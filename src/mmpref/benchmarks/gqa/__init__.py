@@ -3,12 +3,5 @@
 from mmpref.benchmarks.benchmark import Benchmark
 from mmpref.scoring.formats import AnswerFormat
 
-BENCHMARKS = (
-    Benchmark(
-        "gqa",
-        kind="gqa",
-        data="gqa",
-        images="gqa-images",
-        answers=AnswerFormat(("array",), ("questionId",), ("prediction",)),
-    ),
-)
+_ANSWERS = AnswerFormat(("array",), ("questionId",), ("prediction",))
+BENCHMARKS = (Benchmark("gqa", kind="gqa", data="gqa", images="gqa-images", answers=_ANSWERS),)

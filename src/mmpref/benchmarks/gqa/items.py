@@ -6,8 +6,6 @@ from mmpref.benchmarks.files import read_json
 from mmpref.errors import InputError
 from mmpref.records.items import Item
 
-_QUESTIONS = "testdev_balanced_questions.json"
-
 
 def items(folder: Path) -> list[Item]:
     """Return the balanced questions of testdev, in the order of the file.
@@ -16,7 +14,7 @@ def items(folder: Path) -> list[Item]:
 
     Raises InputError when the file is missing, or a question in it lacks some of that.
     """
-    path = folder / _QUESTIONS
+    path = folder / "testdev_balanced_questions.json"
     content = read_json(path)
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path}: is not an object of questions by their ids; give GQA's own file")
@@ -28,18 +26,11 @@ def items(folder: Path) -> list[Item]:
         # eval.py leaves such questions out of every mean.
         if question.get("isBalanced") is False:
             raise InputError(f"{where}: isBalanced is false; give the file of balanced questions")
-        types = question.get("types") or {}
-        fields = {
-            **{name: question.get(name) for name in ("question", "answer", "imageId")},
-            **{name: types.get(name) for name in ("structural", "semantic")},
-        }
-        for name, value in fields.items():
-            if not isinstance(value, str):
+        fields = question | (question.get("types") or {})
+        for name in ("question", "answer", "imageId", "structural", "semantic"):
+            if not isinstance(fields.get(name), str):
                 raise InputError(f"{where}: {name} is missing; download the file again")
-        truth = {
-            "kind": "gqa",
-            "image": f"{fields['imageId']}.jpg",
-            **{name: fields[name] for name in ("answer", "structural", "semantic")},
-        }
-        questions.append(Item(id, (), str(fields["question"]), truth))
+        truth = {"kind": "gqa", "image": f"{fields['imageId']}.jpg"}
+        truth |= {name: fields[name] for name in ("answer", "structural", "semantic")}
+        questions.append(Item(id, (), fields["question"], truth))
     return questions

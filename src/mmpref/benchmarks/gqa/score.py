@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from mmpref.benchmarks.vqa.score import normalised
+from mmpref.benchmarks.vqa import score as vqa
 from mmpref.records.items import Item
-from mmpref.scoring.metric import Array, Metric, Sums, printed, ratio
+from mmpref.scoring.metric import Metric, ratio
 from mmpref.scoring.resources import Resources
 
 
@@ -16,10 +16,9 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     VQA; `unparsed` (nothing is left after that) and `differs`. A question is open when its
     structural type is `query`, as in `eval.py`.
     """
-    truth = item.truth["answer"]
-    answer = normalised(response)
+    truth, answer = item.truth["answer"], vqa.normalised(response)
     official = response.rstrip(".").lower() == truth
-    strict = bool(answer) and answer == normalised(truth)
+    strict = bool(answer) and answer == vqa.normalised(truth)
     counts = {
         "items": 1,
         "official_correct": int(official),
@@ -29,32 +28,18 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     }
     part = "open" if item.truth["structural"] == "query" else "binary"
     note = ("right" if strict else "wrong") if answer else "no answer"
+    if official != strict:
+        note += f" (official: {'right' if official else 'wrong'})"
     return {
         **counts,
         **{f"{part}/{name}": count for name, count in counts.items()},
         "flawed": not strict,
         "expected": truth,
-        "note": f"{note} (official: {'right' if official else 'wrong'})"
-        if official != strict
-        else note,
+        "note": note,
     }
 
 
 def metrics(columns: set[str]) -> dict[str, Metric]:
-    """Return the accuracy of both readings in percent, also of binary and of open questions.
-
-    The official one is rounded to the two decimals that `eval.py` prints.
-    """
-    found = {}
-    for part in ("", *(part for part in ("binary/", "open/") if f"{part}items" in columns)):
-
-        def official(sums: Sums, part: str = part) -> Array:
-            return printed(100 * ratio(sums[f"{part}official_correct"], sums[f"{part}items"]), 2)
-
-        def strict(sums: Sums, part: str = part) -> Array:
-            return 100 * ratio(sums[f"{part}strict_correct"], sums[f"{part}items"])
-
-        meaning = f"percent of {part.strip('/') or 'all'} questions answered as people do"
-        found[f"official/{part}accuracy"] = Metric(official, "higher", meaning)
-        found[f"strict/{part}accuracy"] = Metric(strict, "higher", meaning)
-    return found
+    """Return the accuracy of both readings in percent, also of binary and of open questions."""
+    meaning = "percent of {} questions answered as people do"
+    return vqa.metrics(columns, "correct", lambda right, items: 100 * ratio(right, items), meaning)

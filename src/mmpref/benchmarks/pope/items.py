@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,7 @@ def items(folder: Path, source: str = "coco", settings: Sequence[str] = SETTINGS
     """
     questions = []
     for setting in settings:
-        path = _file(folder, source, setting)
-        rows = _rows(path)
-        _check_version(path, setting, rows)
-        for row in rows:
+        for id, row in _rows(_file(folder, source, setting), setting).items():
             found = _OBJECT.fullmatch(row["text"])
             truth = {
                 "kind": "pope",
@@ -40,87 +36,75 @@ def items(folder: Path, source: str = "coco", settings: Sequence[str] = SETTINGS
                 "setting": setting,
                 "object": found[1] if found else row["text"],
             }
-            id = str(row["question_id"])
-            questions.append(
-                Item(id if len(settings) == 1 else f"{setting}/{id}", (), row["text"], truth)
-            )
+            unique = id if len(settings) == 1 else f"{setting}/{id}"
+            questions.append(Item(unique, (), row["text"], truth))
     return questions
 
 
 def other_version(items: int, answers: int) -> str | None:
     """Say why so many answers cannot be about so many items, where it is a matter of versions."""
-    if {items, answers} != {_OLD_ROWS, _ROWS}:
-        return None
-    return (
+    advice = (
         f"{answers} answers to {items} questions: there are two versions of POPE's random "
         "questions about COCO, of 2,910 (LLaVA-1.5's) and 3,000 rows; score the answers as "
         "pope-coco-random-2910 or pope-coco-random, with the data of that version"
     )
+    return advice if {items, answers} == {_OLD_ROWS, _ROWS} else None
 
 
 def _file(folder: Path, source: str, setting: str) -> Path:
     if setting not in (*SETTINGS, OLD):
-        raise InputError(
-            f"POPE: setting {setting!r} is unknown; write one of {', '.join((*SETTINGS, OLD))}"
-        )
+        known = ", ".join((*SETTINGS, OLD))
+        raise InputError(f"POPE: setting {setting!r} is unknown; write one of {known}")
     stem = "coco_pope" if source == "coco" else f"{source}_pope_seem"
     name = f"{stem}_{'random' if setting == OLD else setting}.json"
-    places = [folder / source / name, folder / "seem" / source / name, folder / name]
-    for place in places:
-        if place.is_file():
-            return place
+    for place in (folder / source, folder / "seem" / source, folder):
+        if (place / name).is_file():
+            return place / name
     raise InputError(
         f"{folder}: has no {name}, neither there nor in {source}/ or seem/{source}/; "
         "give the folder `output` of POPE"
     )
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file, JSON lines or an array, each with the fields of a question."""
+def _rows(path: Path, setting: str) -> dict[str, dict[str, Any]]:
+    """Return the rows of a file, JSON lines or an array, by id, once they are checked."""
     try:
         text = path.read_text(encoding="utf-8")
-        if text.lstrip().startswith("["):
-            rows = json.loads(text)
-        else:
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+        lines = filter(str.strip, text.split("\n"))
+        rows = json.loads(text if text.lstrip().startswith("[") else f"[{','.join(lines)}]")
     except ValueError as error:
         raise InputError(
             f"{path}: neither JSON lines nor an array ({error}); download it again"
         ) from None
-    seen = set()
+    found: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, start=1):
         where = f"{path}: row {number}"
         if not isinstance(row, dict) or not isinstance(row.get("question_id"), int | str):
             raise InputError(f"{where}: question_id is missing; give a file of POPE questions")
-        id = str(row["question_id"])
-        if id in seen:
-            raise InputError(f"{where} (question_id {id}): question_id: twice; make ids unique")
-        seen.add(id)
+        id, label = str(row["question_id"]), row.get("label")
+        where += f" (question_id {id})"
+        if id in found:
+            raise InputError(f"{where}: question_id: twice; make ids unique")
         for field in ("image", "text"):
             if not isinstance(row.get(field), str):
-                raise InputError(f"{where} (question_id {id}): {field} is missing; write a text")
-        if row.get("label") not in ("yes", "no"):
-            raise InputError(
-                f"{where} (question_id {id}): label is {row.get('label')!r}; write yes or no"
-            )
-    if not rows:
+                raise InputError(f"{where}: {field} is missing; write a text")
+        if label not in ("yes", "no"):
+            raise InputError(f"{where}: label is {label!r}; write yes or no")
+        found[id] = row
+    if not found:
         raise InputError(f"{path}: has no question; download it again")
-    return list(rows)
-
-
-def _check_version(path: Path, setting: str, rows: list[dict[str, Any]]) -> None:
-    yes = Counter(row["label"] for row in rows)["yes"]
-    version = f"{path}: {len(rows):,} rows, {yes:,} of them with label yes"
-    if setting == OLD:
-        if (len(rows), yes) != (_OLD_ROWS, _YES):
-            raise InputError(
-                f"{version}: not the random questions of LLaVA-1.5's time, which are {_OLD_ROWS:,} "
-                f"({_YES:,} yes); use the setting random"
-            )
-    elif len(rows) == _OLD_ROWS:
+    yes = sum(row["label"] == "yes" for row in found.values())
+    version = f"{path}: {len(found):,} rows, {yes:,} of them with label yes"
+    if setting == OLD and (len(found), yes) != (_OLD_ROWS, _YES):
+        raise InputError(
+            f"{version}: not the random questions of LLaVA-1.5's time, which are {_OLD_ROWS:,} "
+            f"({_YES:,} yes); use the setting random"
+        )
+    if setting != OLD and len(found) == _OLD_ROWS:
         raise InputError(
             f"{version}: the older version of the random questions, of LLaVA-1.5's time; use the "
             f"setting {OLD}, or download today's {_ROWS:,}"
         )
-    elif len(rows) == _ROWS and yes != _YES:
+    if len(found) == _ROWS and yes != _YES:
         raise InputError(f"{version}: {_YES:,} are; download it again")
+    return found

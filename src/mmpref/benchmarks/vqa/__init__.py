@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
 
 def _by_image_and_question(items: "Sequence[Item]") -> Callable[[dict[str, Any]], str | None]:
-    """Return a function from a row of LLaVA's answers to TextVQA to the id of its question.
-
-    In those rows `question_id` is the image, and a line of `prompt` is the question.
-    """
+    # In LLaVA's answers to TextVQA `question_id` is the image, a line of `prompt` the question.
     ids = {(Path(item.truth["image"]).stem, item.prompt.lower()): item.id for item in items}
 
     def find(row: dict[str, Any]) -> str | None:
@@ -28,23 +25,15 @@ def _by_image_and_question(items: "Sequence[Item]") -> Callable[[dict[str, Any]]
     return find
 
 
-BENCHMARKS = (
-    Benchmark(
-        "textvqa",
-        kind="vqa",
-        data="textvqa",
-        images="textvqa-images",
-        answers=AnswerFormat(
-            ("lines", "array"), ("question_id",), ("answer", "text"), find=_by_image_and_question
-        ),
-        options={"version": "textvqa"},
-    ),
-    Benchmark(
-        "vqav2",
-        kind="vqa",
-        data="vqav2",
-        images="coco-val2014",
-        answers=AnswerFormat(("array",), ("question_id",), ("answer",)),
-        options={"version": "vqav2"},
-    ),
+_TEXTVQA = AnswerFormat(
+    ("lines", "array"), ("question_id",), ("answer", "text"), find=_by_image_and_question
+)
+_VQAV2 = AnswerFormat(("array",), ("question_id",), ("answer",))
+
+BENCHMARKS = tuple(
+    Benchmark(version, "vqa", version, images, answers, {"version": version})
+    for version, images, answers in (
+        ("textvqa", "textvqa-images", _TEXTVQA),
+        ("vqav2", "coco-val2014", _VQAV2),
+    )
 )

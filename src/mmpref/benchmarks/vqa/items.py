@@ -9,10 +9,6 @@ from mmpref.records.items import Item
 
 PEOPLE = 10
 
-_VQAV2_QUESTIONS = "v2_OpenEnded_mscoco_val2014_questions.json"
-_VQAV2_ANNOTATIONS = "v2_mscoco_val2014_annotations.json"
-_TEXTVQA = "TextVQA_0.5.1_val.json"
-
 
 def items(folder: Path, version: str) -> list[Item]:
     """Return the questions of `version`, `vqav2` or `textvqa`, in the order of the file.
@@ -23,21 +19,22 @@ def items(folder: Path, version: str) -> list[Item]:
     Raises InputError when a file is missing, or a question in it lacks some of that.
     """
     textvqa = version == "textvqa"
-    path = folder / (_TEXTVQA if textvqa else _VQAV2_QUESTIONS)
-    questions = _rows(path, "data" if textvqa else "questions")
-    if not textvqa:
-        path = folder / _VQAV2_ANNOTATIONS
+    if textvqa:
+        path = folder / "TextVQA_0.5.1_val.json"
+        questions = _rows(path, "data")
+    else:
+        path = folder / "v2_mscoco_val2014_annotations.json"
+        questions = _rows(folder / "v2_OpenEnded_mscoco_val2014_questions.json", "questions")
         annotations = {row.get("question_id"): row for row in _rows(path, "annotations")}
     found: dict[str, Item] = {}
     for number, question in enumerate(questions, start=1):
-        id = str(question.get("question_id"))
+        id, text, image = (question.get(name) for name in ("question_id", "question", "image_id"))
         where = f"{path}: question_id {id} (question {number})"
-        if id in found:
+        if str(id) in found:
             raise InputError(f"{where}: question_id: twice; make ids unique")
-        text, image = question.get("question"), question.get("image_id")
         if not isinstance(text, str) or not isinstance(image, str if textvqa else int):
             raise InputError(f"{where}: question or image_id is missing; download it again")
-        annotation = question if textvqa else annotations.get(question.get("question_id"))
+        annotation = question if textvqa else annotations.get(id)
         if annotation is None:
             raise InputError(f"{where}: has no annotation; take both files from one version")
         answers = annotation.get("answers")
@@ -52,10 +49,9 @@ def items(folder: Path, version: str) -> list[Item]:
             "image": f"{image}.jpg" if textvqa else f"COCO_val2014_{image:012d}.jpg",
             "answers": answers,
         }
-        for name in ("question_type", "answer_type"):
-            if name in annotation:
-                truth[name] = str(annotation[name])
-        found[id] = Item(id, (), text, truth)
+        types = ("question_type", "answer_type")
+        truth |= {name: str(annotation[name]) for name in types if name in annotation}
+        found[str(id)] = Item(str(id), (), text, truth)
     return list(found.values())
 
 

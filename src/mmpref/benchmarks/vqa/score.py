@@ -1,45 +1,36 @@
 """VQAv2 and TextVQA: open answers held against those of ten people (arXiv 1505.00468).
 
-Official for VQAv2 is `vqaEval.py` of GT-Vision-Lab/VQA, for TextVQA the evaluator of M4C as in
-`llava/eval/m4c_evaluator.py` and `eval_textvqa.py` of LLaVA.
+Official are `vqaEval.py` of GT-Vision-Lab/VQA, and for TextVQA LLaVA's `m4c_evaluator.py`.
 """
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 from mmpref.benchmarks.vqa.items import PEOPLE
 from mmpref.records.items import Item
-from mmpref.scoring.metric import Array, Metric, Sums, printed, ratio
+from mmpref.scoring.metric import READINGS, Array, Metric, Sums, printed, ratio
 from mmpref.scoring.resources import Resources
 
 # Leaving out each person in turn, an answer scores min(1, matches among the other nine / 3) on
 # average; in tenths, by the number of people who answer so.
-_TENTHS = (0, 3, 6, 9, 10)
+_TENTHS = (0, 3, 6, 9, *[10] * 7)
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {"none": "0", **{word: str(number) for number, word in enumerate(_DIGITS)}}
 _ARTICLES = ("a", "an", "the")
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
-_CONTRACTIONS = """
-    ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't
-    haven't he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am might've mightn't
-    mightn't've must've mustn't needn't not've o'clock oughtn't 'ow's'at shan't she'd've should've
-    shouldn't shouldn't've somebody'd've somebody'll somebody's someone'd someone'd've someone'll
-    someone's something'd something'd've something'll that's there'd there'd've there're there's
-    they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll what're
-    what's what've when's where'd where's where've who'd who'd've who'll who's who've why'll why're
-    why's won't would've wouldn't wouldn't've y'all y'all'd've y'all'll you'd you'd've you'll
-    you're you've
-"""
-# These too are meant to be in the official list, but an entry is turned round, keeps the apostrophe
-# or has a capital letter, which no lower-cased word has.
+_CONTRACTIONS = Path(__file__).with_name("contractions.txt").read_text(encoding="utf-8")
+# Meant to be in the official list, where an entry is turned round or has a capital letter.
 _MEANT = "i'd've i'm i've let's she's somebody'd"
 
 
 def _repairs(contractions: str) -> dict[str, str]:
-    """Return each contraction by what it is with one of its apostrophes missing."""
+    # By what a contraction is with one of its apostrophes missing.
     return {
         word[:place] + word[place + 1 :]: word
         for word in contractions.split()
@@ -49,7 +40,7 @@ def _repairs(contractions: str) -> dict[str, str]:
 
 
 _OFFICIAL_REPAIRS = _repairs(_CONTRACTIONS) | {"somebody'd": "somebodyd"}
-_STRICT_REPAIRS = _repairs(_CONTRACTIONS + _MEANT)
+_STRICT_REPAIRS = _repairs(f"{_CONTRACTIONS} {_MEANT}")
 _SPACES = str.maketrans(dict.fromkeys(_PUNCTUATION, " "))
 
 
@@ -59,12 +50,10 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     `items` (1), `official_tenths` and `strict_tenths` (accuracy, 0 to 10), `unparsed` (nothing is
     left of the answer after normalisation) and `differs`.
     """
-    answers = item.truth["answers"]
-    count = _m4c_matches if item.truth["version"] == "textvqa" else _vqav2_matches
-    official = _tenths(count(answers, response))
-    answer = normalised(response)
+    answers, answer = item.truth["answers"], normalised(response)
     matches = [normalised(one) for one in answers].count(answer) if answer else 0
-    strict = _tenths(matches)
+    official = _TENTHS[_official_matches(item.truth["version"], answers, response)]
+    strict = _TENTHS[matches]
     counts = {
         "items": 1,
         "official_tenths": official,
@@ -86,24 +75,27 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     }
 
 
-def metrics(columns: set[str]) -> dict[str, Metric]:
-    """Return the accuracy of both readings in percent, also for each type of answer.
+def metrics(
+    columns: set[str],
+    column: str = "tenths",
+    percent: Callable[[Array, Array], Array] = lambda tenths, items: ratio(10 * tenths, items),
+    meaning: str = "percent agreement with the answers of ten people, full from four on",
+) -> dict[str, Metric]:
+    """Return the accuracy of both readings in percent, also of each part (type of answer).
 
-    The official one is rounded to the two decimals that are printed.
+    `percent` is that of the sums of a reading's `column` and of `items`; of the official one the
+    two decimals are left that are printed. A `{}` in `meaning` is the part.
     """
     parts = ["", *sorted(name.removesuffix("items") for name in columns if name.endswith("/items"))]
     found = {}
-    for part in parts:
+    for part, reading in product(parts, READINGS):
 
-        def official(sums: Sums, part: str = part) -> Array:
-            return printed(ratio(10 * sums[f"{part}official_tenths"], sums[f"{part}items"]), 2)
+        def compute(sums: Sums, part: str = part, reading: str = reading) -> Array:
+            value = percent(sums[f"{part}{reading}_{column}"], sums[f"{part}items"])
+            return printed(value, 2) if reading == "official" else value
 
-        def strict(sums: Sums, part: str = part) -> Array:
-            return ratio(10 * sums[f"{part}strict_tenths"], sums[f"{part}items"])
-
-        meaning = "percent agreement with the answers of ten people, full from four on"
-        found[f"official/{part}accuracy"] = Metric(official, "higher", meaning)
-        found[f"strict/{part}accuracy"] = Metric(strict, "higher", meaning)
+        about = meaning.format(part.strip("/") or "all")
+        found[f"{reading}/{part}accuracy"] = Metric(compute, "higher", about)
     return found
 
 
@@ -121,21 +113,13 @@ def normalised(text: str) -> str:
     return " ".join(_STRICT_REPAIRS.get(word, word) for word in words)
 
 
-def _tenths(matches: int) -> int:
-    return _TENTHS[min(matches, len(_TENTHS) - 1)]
-
-
-def _vqav2_matches(answers: list[str], response: str) -> int:
-    """Return how many answers match in `vqaEval.py`, which takes unanimous ones as they are."""
-    answers, response = [_line(answer) for answer in answers], _line(response)
-    if len(set(answers)) > 1:
-        answers, response = [_official(answer) for answer in answers], _official(response)
+def _official_matches(version: str, answers: list[str], response: str) -> int:
+    normal = _m4c if version == "textvqa" else _line
+    *answers, response = map(normal, (*answers, response))
+    # `vqaEval.py` takes unanimous answers as they are.
+    if version == "vqav2" and len(set(answers)) > 1:
+        *answers, response = map(_official, (*answers, response))
     return answers.count(response)
-
-
-def _m4c_matches(answers: list[str], response: str) -> int:
-    """Return how many answers match in `m4c_evaluator.py`, which normalises all of them."""
-    return [_m4c(answer) for answer in answers].count(_m4c(response))
 
 
 @lru_cache(maxsize=300_000)
@@ -154,10 +138,8 @@ def _official(text: str) -> str:
 
     Unlike what is documented, a punctuation mark becomes nothing instead of a space, everywhere in
     the answer, if it is next to a space somewhere, or if any comma is between digits. The pattern
-    for periods, `(?!<=\\d)(\\.)(?!\\d)`, looks for "<=" where it is meant to look behind, which
-    never stands there, so that it removes every period not followed by a digit; and it is given
-    re.UNICODE, 32, for the number of periods to remove. Python 2 and 3 agree, except that `\\d`
-    is only 0 to 9 in Python 2.
+    for periods, `(?!<=\\d)(\\.)(?!\\d)`, was meant to look behind and does not: it removes every
+    period not followed by a digit; and it is given re.UNICODE, 32, for the number of those.
     """
     comma = re.search(r"\d,\d", text)
     result = text

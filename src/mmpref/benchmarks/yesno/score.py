@@ -8,10 +8,10 @@ from mmpref.records.items import SETTINGS, Item
 from mmpref.scoring.metric import Array, Metric, Sums, ratio
 from mmpref.scoring.resources import Resources
 
-_ANSWER = re.compile(r"\W*(yes|no)(?![\w'’-])", re.IGNORECASE)
-# First words that look like an answer and are none.
-_NO_ANSWER = re.compile(
-    r"\W*(?:yes[\s/]+(?:(?:and|or)\s+)?no|no\s+(?:idea|doubt))\b", re.IGNORECASE
+# After (?! are first words that look like an answer and are none.
+_ANSWER = re.compile(
+    r"\W*(?!yes[\s/]+(?:(?:and|or)\s+)?no\b|no\s+(?:idea|doubt)\b)(yes|no)(?![\w'’-])",
+    re.IGNORECASE,
 )
 
 
@@ -21,25 +21,25 @@ def parse(response: str) -> str | None:
     Nothing is guessed from the rest: "There is no dog", "Nope" and "Yes or no?" are None.
     """
     found = _ANSWER.match(response)
-    if not found or _NO_ANSWER.match(response):
-        return None
-    return found[1].lower()
+    return found[1].lower() if found else None
 
 
-def counts(answer: str | None, label: str) -> dict[str, int]:
-    """Return `answered_yes`, `true_yes` (answered and labelled so) and `correct`, all 0 or 1."""
+def counts(answer: str | None, label: str, reading: str = "") -> dict[str, int]:
+    """Return `answered_yes`, `true_yes` (answered and labelled so) and `correct`, all 0 or 1.
+
+    Of several readings of an answer each has columns that begin with its own `reading`.
+    """
     return {
-        "answered_yes": int(answer == "yes"),
-        "true_yes": int(answer == label == "yes"),
-        "correct": int(answer == label),
+        f"{reading}answered_yes": int(answer == "yes"),
+        f"{reading}true_yes": int(answer == label == "yes"),
+        f"{reading}correct": int(answer == label),
     }
 
 
 def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
-    """Return the counts of one answer, overall and under `SETTING/`.
+    """Return the counts of one answer, overall and under `SETTING/`, all 0 or 1.
 
-    `items` (1), `labelled_yes`, `answered_yes`, `true_yes` (both), `correct`, `unparsed`, all 0 or
-    1; besides, for the reader, `flawed`, `note` and `expected`.
+    `items` (1), `labelled_yes`, those of `counts`, and `unparsed`.
     """
     answer, label, setting = parse(response), item.truth["label"], item.truth["setting"]
     columns = {
@@ -72,29 +72,22 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
 
 
 def rates(prefix: str = "", reading: str = "") -> dict[str, Metric]:
-    """Return the metrics of the columns under `prefix` (`SETTING/` or all), by name.
-
-    Where there are several readings of the answers, what `counts` returns for one of them stands
-    in columns that begin with `reading`.
-    """
+    """Return the metrics of the columns under `prefix`, by name; `reading` is that of `counts`."""
     items, labelled = f"{prefix}items", f"{prefix}labelled_yes"
-    answered, true, correct = (
-        f"{prefix}{reading}{name}" for name in ("answered_yes", "true_yes", "correct")
-    )
+    answered, true, correct = (f"{prefix}{name}" for name in counts(None, "", reading))
+
+    def share(of: str, among: str) -> Callable[[Sums], Array]:
+        return lambda sums: ratio(sums[of], sums[among])
 
     def f1(sums: Sums) -> Array:
         return ratio(2 * sums[true], sums[answered] + sums[labelled])
 
-    def share(numerator: str, denominator: str) -> Callable[[Sums], Array]:
-        return lambda sums: ratio(sums[numerator], sums[denominator])
-
+    unparsed = share(f"{prefix}unparsed", items)
     return {
         "accuracy": Metric(share(correct, items), "higher", "share of right answers"),
         "precision": Metric(share(true, answered), "higher", "share of right ones among yes"),
         "recall": Metric(share(true, labelled), "higher", "share of present objects seen"),
         "F1": Metric(f1, "higher", "harmonic mean of precision and recall"),
         "yes": Metric(share(answered, items), None, "share of answers that are yes"),
-        "unparsed": Metric(
-            share(f"{prefix}unparsed", items), "lower", "share of answers neither yes nor no"
-        ),
+        "unparsed": Metric(unparsed, "lower", "share of answers neither yes nor no"),
     }
