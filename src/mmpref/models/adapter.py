@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import peft
 import torch
@@ -18,8 +17,8 @@ from mmpref.study.runs import Training
 def with_adapter(vlm: VisionLanguageModel, training: Training, seed: int) -> peft.PeftModel:
     """Return the model with LoRA on the linear layers of its language model.
 
-    Vision tower and head are left alone. With a `projector_learning_rate` the projector is trained
-    as a whole and belongs to the adapter. The start depends on `seed` alone.
+    With a `projector_learning_rate` the projector is trained as a whole and belongs to the adapter;
+    all else is frozen. The start depends on `seed` alone.
 
     Raises:
         InputError: projector training was requested, but the model has no separate projector.
@@ -43,8 +42,7 @@ def with_adapter(vlm: VisionLanguageModel, training: Training, seed: int) -> pef
         # In the model's own type: ZeRO-3 wants one type for all, and keeps float32 copies itself.
         adapted = peft.get_peft_model(vlm.model, config, autocast_adapter_dtype=False)
     if training.gradient_checkpointing:
-        language_model: Any = vlm.language_model
-        language_model.gradient_checkpointing_enable({"use_reentrant": False})
+        vlm.model.get_decoder().gradient_checkpointing_enable({"use_reentrant": False})
     return adapted
 
 
@@ -90,8 +88,7 @@ def load_policy(
         raise InputError(f"{adapter}: does not fit the model {model}: {error}") from error
     if dtype == torch.float32:
         vlm.model = adapted.merge_and_unload()
-    vlm.model.to(device=vlm.device, dtype=dtype)
-    vlm.model.eval()
+    vlm.model.to(device=vlm.device, dtype=dtype).eval()
     return vlm
 
 

