@@ -29,7 +29,13 @@ def with_adapter(vlm: VisionLanguageModel, training: Training, seed: int) -> pef
             f"{vlm.name}: projector training was requested, but the model has no separate "
             "projector; leave out training.projector_learning_rate"
         )
-    _switch_dropout_off(vlm.model)
+    # The model's own dropout would make the policy differ from the reference at the start.
+    for module in vlm.model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("dropout", "attention_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
     config = peft.LoraConfig(
         r=training.lora_rank,
         lora_alpha=training.lora_alpha,
@@ -90,13 +96,3 @@ def load_policy(
         vlm.model = adapted.merge_and_unload()
     vlm.model.to(device=vlm.device, dtype=dtype).eval()
     return vlm
-
-
-def _switch_dropout_off(model: nn.Module) -> None:
-    """Let the policy start as the reference: the model's own dropout would make them differ."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name in ("dropout", "attention_dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)

@@ -1,21 +1,10 @@
-"""A LLaVA put together from a language model in GGUF and a new vision tower, to try a study with.
-
-Its tokenizer and language model are real; projector and tower are untrained, it sees nothing.
-"""
+"""A LLaVA put together from a real language model in GGUF and a vision tower without training."""
 
 import importlib.util
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-)
+import transformers
 
 from mmpref.errors import InputError
 from mmpref.files import replacing
@@ -26,14 +15,11 @@ PATCH_SIZE = 14
 
 # ChatML, as SmolLM2 was tuned on, for messages whose content is a text or a list of parts.
 CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
     "{% for part in message['content'] %}"
-    "{{ '<image>\n' if part['type'] == 'image' else part['text'] }}"
-    "{% endfor %}{% endif %}"
-    "{{ '<|im_end|>' + ('' if message['role'] == 'assistant' else '\n') }}"
-    "{% endfor %}"
+    "{{ '<image>\n' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endif %}"
+    "{{ '<|im_end|>' + ('' if message['role'] == 'assistant' else '\n') }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
@@ -55,16 +41,16 @@ def assemble(folder: str | Path, package: str, file: str, seed: int) -> None:
     if not (source / file).is_file():
         known = ", ".join(sorted(path.name for path in source.glob("*.gguf"))) or "none"
         raise InputError(f"the package {package!r} has no {file!r}; its GGUF files: {known}")
-    language_model = AutoModelForCausalLM.from_pretrained(source, gguf_file=file)
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
+    language_model = transformers.AutoModelForCausalLM.from_pretrained(source, gguf_file=file)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source, gguf_file=file)
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
     tokenizer.chat_template = CHAT_TEMPLATE
     language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
 
     torch.manual_seed(seed)
-    config = LlavaConfig(
+    config = transformers.LlavaConfig(
         text_config=language_model.config,
-        vision_config=CLIPVisionConfig(
+        vision_config=transformers.CLIPVisionConfig(
             hidden_size=192,
             intermediate_size=512,
             num_hidden_layers=4,
@@ -76,15 +62,13 @@ def assemble(folder: str | Path, package: str, file: str, seed: int) -> None:
         image_seq_length=(IMAGE_SIZE // PATCH_SIZE) ** 2,
         tie_word_embeddings=language_model.config.tie_word_embeddings,
     )
-    model = LlavaForConditionalGeneration(config)
+    model = transformers.LlavaForConditionalGeneration(config)
     model.get_decoder().load_state_dict(language_model.model.state_dict())
     model.get_output_embeddings().load_state_dict(language_model.lm_head.state_dict())
     model.generation_config.eos_token_id = tokenizer.eos_token_id
-    processor = LlavaProcessor(
-        CLIPImageProcessorPil(
-            size={"shortest_edge": IMAGE_SIZE},
-            crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
-        ),
+    square = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    processor = transformers.LlavaProcessor(
+        transformers.CLIPImageProcessorPil(size={"shortest_edge": IMAGE_SIZE}, crop_size=square),
         tokenizer,
         patch_size=PATCH_SIZE,
         vision_feature_select_strategy="default",

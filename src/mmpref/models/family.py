@@ -114,13 +114,9 @@ def family_of(folder: str | Path) -> type[Family]:
     known = sorted(module.name for module in pkgutil.iter_modules(families.__path__))
     if model_type in known:
         module = importlib.import_module(f"{families.__name__}.{model_type}")
-        (found,) = (
-            value
-            for value in vars(module).values()
-            if isinstance(value, type)
-            and issubclass(value, Family)
-            and value.__module__ == module.__name__
-        )
+        classes = [value for value in vars(module).values() if isinstance(value, type)]
+        own = [kind for kind in classes if kind.__module__ == module.__name__]
+        (found,) = (kind for kind in own if issubclass(kind, Family))
         return found
     if model_type in LLAVA_LIKE:
         return Family

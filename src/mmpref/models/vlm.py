@@ -18,10 +18,8 @@ class Processor:
     """Texts and images to tokens and pixels, and back: no weights, and can be pickled.
 
     `hf` is the processor of transformers. `image_token_id` stands where image features go,
-    `stop_token_ids` end an answer, `eos_token_id` ends one that is trained on.
-
-    `unsampled_token_ids` must never be in an answer: special tokens and ids without a token. An
-    image token sampled into an answer would ask for image features that do not exist.
+    `stop_token_ids` end an answer, `eos_token_id` ends one that is trained on. No answer may hold
+    `unsampled_token_ids`: special tokens (images would lack their features), ids without a token.
     """
 
     def __init__(self, hf: Any, family: Family) -> None:
@@ -102,9 +100,7 @@ class VisionLanguageModel:
     def load(
         cls, folder: str | Path, dtype: torch.dtype = torch.float32, device: str | None = None
     ) -> "VisionLanguageModel":
-        """Load a model folder (safetensors and processor); no code from the folder is run.
-
-        Without a `device` it goes to a GPU if there is one.
+        """Load a model folder, by default onto a GPU if there is one; no code from it is run.
 
         Raises:
             InputError: the folder is missing or is not a model of a supported kind.

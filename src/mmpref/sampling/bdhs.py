@@ -1,9 +1,8 @@
 """Bias-driven hallucination sampling: rejected answers that a model makes up without looking.
 
-Attention variant of Algorithm 1 in arXiv 2407.02477. Nearly all image tokens are hidden, every
-sentence of the chosen answer is cut at a random word, and the model completes each from the true
-text before it. An answer that means the same as the chosen one is drawn anew, with another mask and
-other cuts; the last try has no guidance by the chosen answer and counts whatever it says.
+Attention variant of Algorithm 1 in arXiv 2407.02477: image tokens are hidden, sentences of the
+chosen answer are cut at a random word and completed. An answer that means the same is drawn anew;
+the last try has no guidance by the chosen answer and counts whatever it says.
 """
 
 import hashlib
@@ -12,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +26,6 @@ from mmpref.records.images import open_image
 from mmpref.records.rows import Pair
 from mmpref.records.shards import shard_of
 from mmpref.sampling.decoding import Completion, Job, Request, Sampler
-from mmpref.sampling.masking import visible_tokens
 from mmpref.sampling.shards import content_of, model_fingerprint
 from mmpref.sampling.splitting import Opening, split
 from mmpref.study.preferences import Bdhs
@@ -49,11 +48,9 @@ def sample_shard(
 
     What was sampled, and how, is in `meta["bdhs"]`: the fields of `attempt` but for the text. The
     rejected answer may be empty or equal the chosen one; `write_valid_pairs` sorts such pairs out.
-    `pairs` are read by number, a batch at a time.
 
-    Batches that are done are kept in the file `journal`, with which an interrupted call goes on.
-    The caller removes it once the result is stored. In float32, equal seeds give equal answers
-    whatever the batch size, the number of shards or interruptions.
+    An interrupted call goes on with the batches in the file `journal`; the caller removes it. In
+    float32, equal seeds give equal answers whatever the batch size, shards or interruptions.
 
     Raises:
         InputError: a pair's prompt or chosen answer contains the model's image placeholder.
@@ -68,15 +65,14 @@ def sample_shard(
         content.update(content_of(pair.id, pair.images, pair.prompt, pair.chosen))
     sampler = Sampler(vlm, settings.temperature, settings.top_p)
     seen = Seen(vlm)
-    last: dict[str, dict[str, Any]] = {}
+    last: dict[str, dict[str, Any]] = {name: {"accepted": False, "iteration": 0} for name in ids}
     with Journal(journal, content.hexdigest()[:16]) as done:
         last.update((row["id"], row) for row in done.rows)
         for iteration in range(1, settings.iterations + 1):
             left = [
                 number
                 for number, name in enumerate(ids)
-                if name not in last
-                or not (last[name]["accepted"] or last[name]["iteration"] >= iteration)
+                if not last[name]["accepted"] and last[name]["iteration"] < iteration
             ]
             starts = range(0, len(left), settings.batch_size)
             label = f"BDHS iteration {iteration}, {len(left)} answers in batches"
@@ -85,7 +81,19 @@ def sample_shard(
                 rows = attempt(sampler, similarity, batch, settings, seed, iteration, seen)
                 done.append(rows)
                 last.update((row["id"], row) for row in rows)
-    return (_with_rejected(pairs[number], **last[name]) for number, name in enumerate(ids))
+    return (_with_rejected(pairs[number], last[name]) for number, name in enumerate(ids))
+
+
+def visible_tokens(prompt: Prompt, mask_ratio: float, rng: np.random.Generator) -> Tensor:
+    """Return which tokens [P] of a prompt are visible: all text, and each image token by chance.
+
+    An image token is visible when its draw from U(0, 1) is at least `mask_ratio` (Equation 6 of
+    arXiv 2407.02477). All image tokens of all images count, those that end a line included.
+    """
+    visible = ~prompt.is_image
+    draws = rng.random(int(prompt.is_image.sum()))
+    visible[prompt.is_image] = torch.from_numpy(draws >= mask_ratio)
+    return visible
 
 
 class Seen:
@@ -204,5 +212,6 @@ def _joined(openings: Sequence[Opening], completions: Sequence[Completion]) -> s
     return "".join(parts).strip()
 
 
-def _with_rejected(pair: Pair, id: str, text: str, accepted: bool, **record: Any) -> Pair:
-    return replace(pair, rejected=text, meta={**pair.meta, "bdhs": record})
+def _with_rejected(pair: Pair, row: dict[str, Any]) -> Pair:
+    record = {name: value for name, value in row.items() if name not in ("id", "text", "accepted")}
+    return replace(pair, rejected=row["text"], meta={**pair.meta, "bdhs": record})

@@ -1,10 +1,8 @@
 """Sampling many completions from few prompts.
 
-A prompt and the openings that are to be completed after it share one forward pass: each opening
-sees the prompt and the tokens it begins with, and what several openings have in common is computed
-once (`mmpref.logprobs.layout`). Hidden prompt tokens are left out of the sequence while all others
-keep their positions, which gives what an attention mask over the full sequence gives. Then all
-openings are completed side by side; the row of a finished one goes to one that waits.
+What a prompt's openings have in common is read once (`mmpref.logprobs.layout`). Hidden tokens are
+left out while all others keep their positions, which gives what an attention mask would give. Then
+all openings are completed side by side; the row of a finished one goes to one that waits.
 """
 
 import sys
@@ -32,9 +30,8 @@ End = Literal["sentence", "answer", "limit"]
 class Request:
     """What to complete: an answer that begins with the tokens `context`.
 
-    The completion takes one of `uniforms` [T], draws from U(0, 1), for each token, and so has T
-    tokens at most. With `begin`, it ends with the sentence that begins at `context[begin]`;
-    without, with the answer.
+    Each of at most T tokens takes one of `uniforms` [T], draws from U(0, 1). With `begin`, the
+    completion ends with the sentence that begins at `context[begin]`; without, with the answer.
     """
 
     context: list[int]
@@ -58,8 +55,8 @@ class Completion:
 class Job:
     """What to complete after a prompt, and a `key` to tell the result by.
 
-    `visible` [P] tells which of the prompt's tokens are seen; `features` [image
-    tokens, H] are the prompt's image features where they are known already.
+    `visible` [P] tells which of the prompt's tokens are seen; `features` [image tokens, H] are the
+    prompt's image features where they are known already.
     """
 
     key: int
@@ -69,21 +66,14 @@ class Job:
     features: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Prefilled:
-    """What a model has read, for N contexts in all, listed job by job.
+def prefill(
+    vlm: VisionLanguageModel, jobs: Sequence[Job]
+) -> tuple[DynamicCache, Tensor, list[Opened]]:
+    """Read the visible tokens of the jobs' prompts and the N contexts that follow them.
 
-    `hidden` [N, H] are the last hidden states of the contexts, `cache` holds keys and values
-    [1, heads, tokens, width] of each layer, `opened` tells which of them belong to a context.
+    Returns keys and values of all tokens, in a row, the last hidden states [N, H] of the contexts,
+    and which tokens belong to each context.
     """
-
-    cache: list[tuple[Tensor, Tensor]]
-    hidden: Tensor
-    opened: list[Opened]
-
-
-def prefill(vlm: VisionLanguageModel, jobs: Sequence[Job]) -> Prefilled:
-    """Read the visible tokens of the jobs' prompts and the contexts that follow each."""
     layout, opened = sampling_layout(
         vlm.family,
         [job.prompt for job in jobs],
@@ -96,7 +86,7 @@ def prefill(vlm: VisionLanguageModel, jobs: Sequence[Job]) -> Prefilled:
     cache = DynamicCache()
     hidden = read(vlm, layout, torch.cat(features), past_key_values=cache, use_cache=True)
     last = torch.stack([context.columns[-1] for context in opened]).to(vlm.device)
-    return Prefilled([(keys, values) for keys, values, _ in cache], hidden[last], opened)
+    return cache, hidden[last], opened
 
 
 class Sampler:
@@ -236,10 +226,10 @@ class _Batch:
 
     def add(self, jobs: Sequence[Job]) -> None:
         """Read jobs and give each of their requests a row."""
-        start = prefill(self.vlm, jobs)
-        self.layers = self.layers or [_Buffer(keys, values) for keys, values in start.cache]
-        self.hidden = torch.cat([self.hidden, start.hidden]) if self.runs else start.hidden
-        opened = iter(start.opened)
+        cache, hidden, contexts = prefill(self.vlm, jobs)
+        self.layers = self.layers or [_Buffer(keys, values) for keys, values, _ in cache]
+        self.hidden = torch.cat([self.hidden, hidden]) if self.runs else hidden
+        opened = iter(contexts)
         first = len(self.runs)
         for job in jobs:
             siblings: list[_Run] = []
@@ -249,7 +239,7 @@ class _Batch:
         self._make_room()
         for row, run in enumerate(self.runs[first:], first):
             columns = run.opened.columns.to(self.vlm.device)
-            for layer, (keys, values) in zip(self.layers, start.cache, strict=True):
+            for layer, (keys, values, _) in zip(self.layers, cache, strict=True):
                 layer.keys[row, :, : len(columns)] = keys[0][:, columns]
                 layer.values[row, :, : len(columns)] = values[0][:, columns]
 

@@ -62,8 +62,7 @@ def write_responses(
     """Write a line `{id, prompt, response, ended, decoding}` for every item of a shard, in order.
 
     A shard is a range of items; the files of all shards, one after the other, are the answers.
-    Finished answers are kept in the file `journal`, with which an interrupted call goes on. The
-    caller removes it once the result is stored.
+    An interrupted call goes on with the answers in the file `journal`; the caller removes it.
 
     Raises:
         InputError: the journal is of another model, adapter or benchmark.

@@ -27,11 +27,7 @@ def model_fingerprint(vlm: VisionLanguageModel) -> str:
         some = flat[:: max(1, len(flat) // 256)].to(torch.float64).cpu()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(some.numpy().tobytes())
-    processor = vlm.processor
-    return fingerprint(
-        {
-            "weights": digest.hexdigest(),
-            "vocabulary": sorted(processor.tokenizer.get_vocab().items()),
-            "template": getattr(processor.hf, "chat_template", None),
-        }
-    )
+    vocabulary = sorted(vlm.processor.tokenizer.get_vocab().items())
+    template = getattr(vlm.processor.hf, "chat_template", None)
+    facts = {"weights": digest.hexdigest(), "vocabulary": vocabulary, "template": template}
+    return fingerprint(facts)

@@ -37,11 +37,10 @@ class Opening:
 def sentence_end(text: str, start: int = 0, more_may_come: bool = False) -> int | None:
     """Return where the sentence that `text` begins with ends, None if it does not.
 
-    Only stops from character `start` on count. A sentence ends at `.`, `!`, `?` or `…` with the
-    quotes and brackets that close after it, or before a line break. A full stop after a usual
-    abbreviation, an initial or a list number is none; one after `etc.`, `a.m.` or an ellipsis is
-    one unless the next word is in lower case. With `more_may_come`, a stop of which only the text
-    to come can tell whether it is one does not count yet.
+    Only stops from character `start` on count: `.`, `!`, `?` or `…` with the quotes and brackets
+    that close after it, or a line break. A full stop after a usual abbreviation, an initial or a
+    list number is none; one after `etc.`, `a.m.` or an ellipsis is none before lower case. With
+    `more_may_come`, a stop that the text to come may undo does not count yet.
     """
     for match in _STOP.finditer(text, start):
         before, after = text[: match.start()], text[match.end() :]
@@ -86,13 +85,9 @@ def split(tokenizer: Any, answer: str, rng: np.random.Generator) -> list[Opening
     """Cut every sentence of `answer` at a random word and return what is kept of each.
 
     After arXiv 2407.02477 (BDHS), which leaves open where a cut may be. Here a sentence of
-    W > 1 words keeps its first 1 to W - 1 words, each number being equally likely. A sentence of
-    one word keeps nothing, so that it can change at all, unless it is a yes or no: that is kept,
-    because only the swap can change it. With probability 0.5, a sentence's leading yes becomes a
-    no (or the reverse) before the cut.
-
-    The answer is tokenised once, as a whole, so the contexts of sentences that are not swapped are
-    prefixes of each other.
+    W > 1 words keeps its first 1 to W - 1 words, each number being equally likely; one of one word
+    keeps nothing, or its yes or no, which only a swap can change. With probability 0.5, a leading
+    yes becomes a no (or the reverse) before the cut. Without swaps, contexts are nested.
 
     Raises:
         InputError: the tokenizer does not tell which characters a token stands for.
