@@ -19,8 +19,8 @@ from mmpref.records.pairs import Pairs, validate, write_pairs
 from mmpref.records.rows import Pair, Quarantined, candidates
 from mmpref.records.shards import merge
 from mmpref.sampling import bdhs
+from mmpref.sampling.bdhs import visible_tokens
 from mmpref.sampling.decoding import Sampler
-from mmpref.sampling.masking import visible_tokens
 from mmpref.sampling.splitting import sentence_spans
 from mmpref.sampling.statistics import statistics
 from mmpref.study.preferences import Bdhs

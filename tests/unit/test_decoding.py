@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mmpref.randomness import generator
+from mmpref.sampling.bdhs import visible_tokens
 from mmpref.sampling.decoding import Job, Request, Sampler, prefill
-from mmpref.sampling.masking import visible_tokens
 
 ANSWERS = [
     ["", "A red c", "A red cup. It is", "No red c"],  # the last is a branch of its own
@@ -94,8 +94,8 @@ def plain_greedy(vlm, prompt, visible, context, tokens):
 def test_leaving_tokens_out_equals_masking_them(vlm, picture):
     prompts, visible, contexts = batch(vlm, picture)
     assert not any(mask.all() for mask in visible)
-    read = prefill(vlm, jobs_of(prompts, visible, requests(contexts)))
-    logits = vlm.lm_head(read.hidden)
+    _, hidden, _ = prefill(vlm, jobs_of(prompts, visible, requests(contexts)))
+    logits = vlm.lm_head(hidden)
     expected = [
         plain_logits(vlm, prompt, mask, context)
         for prompt, mask, row in zip(prompts, visible, contexts, strict=True)
@@ -108,12 +108,12 @@ def test_leaving_tokens_out_equals_masking_them(vlm, picture):
 def test_hidden_tokens_are_not_computed(llava, picture):
     prompts, _, contexts = batch(llava, picture)
     visible = [~prompt.is_image for prompt in prompts]
-    read = prefill(llava, jobs_of(prompts, visible, requests(contexts)))
+    cache, _, _ = prefill(llava, jobs_of(prompts, visible, requests(contexts)))
     branch = len("No red c")
     trunks = [
         int(mask.sum()) + max(map(len, row)) for mask, row in zip(visible, contexts, strict=True)
     ]
-    assert read.cache[0][0].shape[2] == sum(trunks) + branch
+    assert cache.layers[0].keys.shape[2] == sum(trunks) + branch
 
 
 def test_a_batch_is_read_once_and_then_only_new_tokens(llava, picture):
@@ -198,8 +198,8 @@ def with_bias(vlm, token_ids, amount=1000.0):
 def test_special_tokens_are_never_sampled(llava, picture, temperature):
     with_bias(llava, llava.processor.unsampled_token_ids)
     prompts, visible, contexts = batch(llava, picture)
-    read = prefill(llava, jobs_of(prompts, visible, requests(contexts)))
-    assert llava.processor.image_token_id in llava.lm_head(read.hidden).topk(3).indices[0]
+    _, hidden, _ = prefill(llava, jobs_of(prompts, visible, requests(contexts)))
+    assert llava.processor.image_token_id in llava.lm_head(hidden).topk(3).indices[0]
     found = complete(Sampler(llava, temperature, top_p=0.9), prompts, visible, requests(contexts))
     for row in found:
         for completion in row:

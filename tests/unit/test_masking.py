@@ -4,7 +4,7 @@ import torch
 
 from mmpref.models import Prompt
 from mmpref.randomness import generator
-from mmpref.sampling.masking import visible_tokens
+from mmpref.sampling.bdhs import visible_tokens
 
 
 def prompt_with(image_tokens):

@@ -81,7 +81,7 @@ def test_an_edit_reruns_exactly_what_it_touches(copy_of_finished, file):
 # What is only for people, in files that everything goes through.
 WORDS = {
     "a comment": ("src/mmpref/logprobs/forward.py", "import torch\n", "# Why.\nimport torch\n"),
-    "a docstring": ("src/mmpref/sampling/masking.py", '"""', '"""Other words. '),
+    "a docstring": ("src/mmpref/sampling/splitting.py", '"""', '"""Other words. '),
     "an error text": ("src/mmpref/records/images.py", "has zero bytes", "is empty"),
     "a type hint": ("src/mmpref/randomness.py", "*keys: str | int", "*keys: int | str"),
     "help of a command line": ("scripts/tables.py", "the study's, for the", "that of the"),

@@ -1,5 +1,4 @@
 from mmpref.models.family import Prompt
-from mmpref.models.processor import Processor
-from mmpref.models.vlm import VisionLanguageModel
+from mmpref.models.vlm import Processor, VisionLanguageModel
 
 __all__ = ["Processor", "Prompt", "VisionLanguageModel"]

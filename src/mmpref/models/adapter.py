@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import peft
 import torch
@@ -18,8 +17,8 @@ from mmpref.study.runs import Training
 def with_adapter(vlm: VisionLanguageModel, training: Training, seed: int) -> peft.PeftModel:
     """Return the model with LoRA on the linear layers of its language model.
 
-    Vision tower and head are left alone. With a `projector_learning_rate` the projector is trained
-    as a whole and belongs to the adapter. The start depends on `seed` alone.
+    With a `projector_learning_rate` the projector is trained as a whole and belongs to the adapter;
+    all else is frozen. The start depends on `seed` alone.
 
     Raises:
         InputError: projector training was requested, but the model has no separate projector.
@@ -30,7 +29,13 @@ def with_adapter(vlm: VisionLanguageModel, training: Training, seed: int) -> pef
             f"{vlm.name}: projector training was requested, but the model has no separate "
             "projector; leave out training.projector_learning_rate"
         )
-    _switch_dropout_off(vlm.model)
+    # The model's own dropout would make the policy differ from the reference at the start.
+    for module in vlm.model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("dropout", "attention_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
     config = peft.LoraConfig(
         r=training.lora_rank,
         lora_alpha=training.lora_alpha,
@@ -43,8 +48,7 @@ def with_adapter(vlm: VisionLanguageModel, training: Training, seed: int) -> pef
         # In the model's own type: ZeRO-3 wants one type for all, and keeps float32 copies itself.
         adapted = peft.get_peft_model(vlm.model, config, autocast_adapter_dtype=False)
     if training.gradient_checkpointing:
-        language_model: Any = vlm.language_model
-        language_model.gradient_checkpointing_enable({"use_reentrant": False})
+        vlm.model.get_decoder().gradient_checkpointing_enable({"use_reentrant": False})
     return adapted
 
 
@@ -90,16 +94,5 @@ def load_policy(
         raise InputError(f"{adapter}: does not fit the model {model}: {error}") from error
     if dtype == torch.float32:
         vlm.model = adapted.merge_and_unload()
-    vlm.model.to(device=vlm.device, dtype=dtype)
-    vlm.model.eval()
+    vlm.model.to(device=vlm.device, dtype=dtype).eval()
     return vlm
-
-
-def _switch_dropout_off(model: nn.Module) -> None:
-    """Let the policy start as the reference: the model's own dropout would make them differ."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name in ("dropout", "attention_dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)

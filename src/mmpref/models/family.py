@@ -1,10 +1,4 @@
-"""What differs between families of models.
-
-The LLaVA pattern is the default and needs no file: a vision tower, a projector, image features put
-in the place of image tokens, positions that count tokens. A family that differs has a file
-`mmpref/models/families/<model_type>.py` with a subclass that overrides what differs;
-`docs/adding-a-family.md` shows one.
-"""
+"""What differs between families of models: by default nothing, else `families/<model_type>.py`."""
 
 import importlib
 import json
@@ -16,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import BatchFeature, PreTrainedModel
 
 from mmpref.errors import InputError
 from mmpref.study.models import families
@@ -39,7 +33,11 @@ class Prompt:
 
 
 class Family:
-    """The LLaVA pattern, for a model with this `config` (of transformers)."""
+    """The LLaVA pattern, for a model with this `config` (of transformers).
+
+    A vision tower, a projector, image features put in the place of image tokens, positions that
+    count tokens. A subclass overrides what differs (`docs/adding-a-family.md`).
+    """
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -59,10 +57,8 @@ class Family:
             # Some templates write the token that begins a text, others leave it to the tokenizer.
             add_special_tokens=not (bos and text.startswith(bos)),
         )
-        input_ids = encoded.pop("input_ids")[0]
-        pixels = {
-            name: value for name, value in encoded.items() if "pixel" in name or "image" in name
-        }
+        input_ids = encoded["input_ids"][0]
+        pixels = {name: encoded[name] for name in encoded if "pixel" in name or "image" in name}
         return Prompt(input_ids, input_ids == self.config.image_token_id, pixels)
 
     def stop_token_ids(self, tokenizer: Any) -> list[int]:
@@ -85,23 +81,16 @@ class Family:
         return torch.cat([feature.reshape(-1, feature.shape[-1]) for feature in features])
 
     def lora_targets(self, model: Any) -> list[str]:
-        """Return the names of the linear layers that get LoRA: all of the language model.
-
-        Everything else is frozen, but for the projectors of a training that asks for them.
-        """
-        inside = {id(module) for module in model.get_decoder().modules()}
-        return [
-            name
-            for name, module in model.named_modules()
-            if id(module) in inside and isinstance(module, nn.Linear)
-        ]
+        """Return the names of the linear layers that get LoRA: all of the language model."""
+        linear = {part for part in model.get_decoder().modules() if isinstance(part, nn.Linear)}
+        return [name for name, module in model.named_modules() if module in linear]
 
     def projectors(self, model: Any) -> list[str]:
         """Return the names of the modules between vision tower and language model."""
         return [
             name
             for name, module in model.base_model.named_children()
-            if not isinstance(module, PreTrainedModel) and any(True for _ in module.parameters())
+            if not isinstance(module, PreTrainedModel) and list(module.parameters())
         ]
 
 
@@ -127,13 +116,9 @@ def family_of(folder: str | Path) -> type[Family]:
     if supported[model_type] is None:
         return Family
     module = importlib.import_module(f"mmpref.models.families.{model_type}")
-    (found,) = (
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Family)
-        and value.__module__ == module.__name__
-    )
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    own = [kind for kind in classes if kind.__module__ == module.__name__]
+    (found,) = (kind for kind in own if issubclass(kind, Family))
     return found
 
 
@@ -142,26 +127,14 @@ def join_pixels(
 ) -> dict[str, Tensor]:
     """Return the processor's tensors of all images of `prompts`, as the model takes them."""
     with_images = [prompt.pixels for prompt in prompts if prompt.pixels]
-    if not with_images:
-        return {}
-    pixels = {
-        name: _join([tensors[name] for tensors in with_images]).to(device)
-        for name in with_images[0]
-    }
-    return {
-        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in pixels.items()
-    }
+    names = with_images[0] if with_images else ()
+    pixels = {name: _join([tensors[name] for tensors in with_images]) for name in names}
+    return dict(BatchFeature(pixels).to(device, dtype))
 
 
 def _join(tensors: list[Tensor]) -> Tensor:
     """Concatenate along images; a differing number of tiles per image is padded with zeros."""
     if tensors[0].dim() < 5:
         return torch.cat(tensors)
-    tiles = max(tensor.shape[1] for tensor in tensors)
-    return torch.cat(
-        [
-            nn.functional.pad(tensor, (0,) * (2 * tensor.dim() - 4) + (0, tiles - tensor.shape[1]))
-            for tensor in tensors
-        ]
-    )
+    images = [image for tensor in tensors for image in tensor]
+    return nn.utils.rnn.pad_sequence(images, batch_first=True)

@@ -1,4 +1,4 @@
-"""A multimodal language model as the rest of the project sees it."""
+"""A multimodal language model as the rest of the project sees it, and its processor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,86 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from mmpref.errors import InputError
-from mmpref.models.family import Family, Prompt
-from mmpref.models.processor import Processor
+from mmpref.models.family import Family, Prompt, family_of
+
+
+class Processor:
+    """Texts and images to tokens and pixels, and back: no weights, and can be pickled.
+
+    `hf` is the processor of transformers. `image_token_id` stands where image features go,
+    `stop_token_ids` end an answer, `eos_token_id` ends one that is trained on. No answer may hold
+    `unsampled_token_ids`: special tokens (images would lack their features), ids without a token.
+    """
+
+    def __init__(self, hf: Any, family: Family) -> None:
+        self.hf = hf
+        self.family = family
+        self.tokenizer = hf.tokenizer
+        self.image_token_id: int = family.config.image_token_id
+        self.stop_token_ids = family.stop_token_ids(self.tokenizer)
+        self.eos_token_id = self.stop_token_ids[0]
+        added = self.tokenizer.added_tokens_decoder.items()
+        vocabulary = family.config.get_text_config().vocab_size
+        unsampled = {
+            *(token_id for token_id, token in added if token.special),
+            *(self.image_token_id, *self.tokenizer.all_special_ids),
+            *range(len(self.tokenizer), vocabulary),
+        }
+        self.unsampled_token_ids = sorted(unsampled - set(self.stop_token_ids))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Processor":
+        """Load the processor in a model folder; no code from the folder is run.
+
+        Raises:
+            InputError: there is no model, or one of a family that is not supported.
+        """
+        family = family_of(folder)
+        config = _pretrained(AutoConfig, folder)
+        return cls(_pretrained(AutoProcessor, folder), family(config))
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens the model can look back."""
+        return self.family.config.get_text_config().max_position_embeddings
+
+    def encode_prompt(self, question: str, images: Sequence[Image.Image] = ()) -> Prompt:
+        """Encode a question about `images` in the model's chat template.
+
+        Raises:
+            InputError: the question contains the model's image placeholder.
+        """
+        self._refuse_placeholder(question, "prompt")
+        return self.family.encode_prompt(self.hf, question, images)
+
+    def encode_answer(self, answer: str) -> Tensor:
+        """Return the ids [R] of an answer, the end-of-sequence token included.
+
+        Raises:
+            InputError: the answer contains the model's image placeholder.
+        """
+        self._refuse_placeholder(answer, "answer")
+        token_ids = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        return torch.tensor([*token_ids, self.eos_token_id])
+
+    def decode(self, token_ids: Tensor | Sequence[int]) -> str:
+        """Return the text of an answer's ids; special tokens are left out."""
+        return self.tokenizer.decode(
+            token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+
+    def _refuse_placeholder(self, text: str, field_name: str) -> None:
+        placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+        if placeholder in text:
+            raise InputError(
+                f"{field_name} {text[:60]!r} contains {placeholder}, which stands for an image; "
+                "remove it from the text: images are given in the `images` field"
+            )
 
 
 @dataclass(eq=False)
@@ -26,22 +100,14 @@ class VisionLanguageModel:
     def load(
         cls, folder: str | Path, dtype: torch.dtype = torch.float32, device: str | None = None
     ) -> "VisionLanguageModel":
-        """Load a model folder (safetensors and processor); no code from the folder is run.
-
-        Without a `device` it goes to a GPU if there is one.
+        """Load a model folder, by default onto a GPU if there is one; no code from it is run.
 
         Raises:
             InputError: the folder is missing or is not a model of a supported kind.
         """
         processor = Processor.load(folder)
-        try:
-            model = AutoModelForImageTextToText.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, local_files_only=True
-            )
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder}: cannot be loaded as a model: {error}") from error
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model.to(torch.device(device))  # type: ignore[arg-type]
+        model = _pretrained(AutoModelForImageTextToText, folder, dtype=dtype, use_safetensors=True)
+        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         return cls(model.eval(), processor, str(folder))
 
     @property
@@ -87,3 +153,10 @@ class VisionLanguageModel:
         return embeddings.masked_scatter(
             is_image.to(self.device)[:, None], features.to(embeddings.dtype)
         )
+
+
+def _pretrained(kind: Any, folder: str | Path, **options: Any) -> Any:
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, **options)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: cannot be loaded as a model: {error}") from error

@@ -1,10 +1,9 @@
 """Direct preference optimisation."""
 
-from collections.abc import Mapping
 from typing import Literal
 
-from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs, View
-from mmpref.objectives.objective import Objective, Outcome, detached, rewards_of
+from mmpref.logprobs.views import CHOSEN, REJECTED, View
+from mmpref.objectives.objective import ByView, Objective, Outcome, detached, rewards_of
 from mmpref.study.parts import Positive
 
 
@@ -23,9 +22,7 @@ class DPO(Objective):
         """The two answers under the image."""
         return (CHOSEN, REJECTED)
 
-    def __call__(
-        self, policy: Mapping[View, LogProbs], reference: Mapping[View, LogProbs]
-    ) -> Outcome:
+    def __call__(self, policy: ByView, reference: ByView) -> Outcome:
         """Return losses and rewards of a batch."""
         from torch.nn.functional import logsigmoid
 

@@ -1,12 +1,11 @@
 """Multimodal DPO: a preference over images, and an anchor, beside the one over answers."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
-from mmpref.logprobs.views import CHOSEN, REJECTED, LogProbs, View
-from mmpref.objectives.objective import Objective, Outcome, detached, rewards_of
+from mmpref.logprobs.views import CHOSEN, REJECTED, View
+from mmpref.objectives.objective import ByView, Objective, Outcome, detached, rewards_of
 from mmpref.study.parts import DegradedImage, Positive
 
 
@@ -38,9 +37,7 @@ class MDPO(Objective):
     def _degraded(self) -> View:
         return View("chosen", self.degraded_image)
 
-    def __call__(
-        self, policy: Mapping[View, LogProbs], reference: Mapping[View, LogProbs]
-    ) -> Outcome:
+    def __call__(self, policy: ByView, reference: ByView) -> Outcome:
         """Return losses and rewards of a batch."""
         from torch.nn.functional import logsigmoid
 

@@ -11,6 +11,9 @@ from mmpref.study.parts import Part
 if TYPE_CHECKING:
     from torch import Tensor
 
+ByView = Mapping[View, LogProbs]
+"""What a model says of each view of a batch."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -32,17 +35,12 @@ class Objective(Part):
         """The log-probabilities it needs."""
 
     @abstractmethod
-    def __call__(
-        self, policy: Mapping[View, LogProbs], reference: Mapping[View, LogProbs]
-    ) -> Outcome:
-        """Return losses and rewards of a batch from what policy and reference say of each view."""
+    def __call__(self, policy: ByView, reference: ByView) -> Outcome:
+        """Return losses and rewards of a batch."""
 
 
 def rewards_of(
-    beta: float,
-    views: Iterable[View],
-    policy: Mapping[View, LogProbs],
-    reference: Mapping[View, LogProbs],
+    beta: float, views: Iterable[View], policy: ByView, reference: ByView
 ) -> "dict[View, Tensor]":
     """Return the implicit reward beta * (log pi_policy - log pi_reference) of every view, [B]."""
     return {view: beta * (policy[view].sum - reference[view].sum) for view in views}

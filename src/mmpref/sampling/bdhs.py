@@ -1,13 +1,11 @@
 """Bias-driven hallucination sampling: rejected answers that a model makes up without looking.
 
-Attention variant of Algorithm 1 in arXiv 2407.02477. Nearly all image tokens are hidden, every
-sentence of the chosen answer is cut at a random word, and the model completes each from the true
-text before it. An answer that means the same as the chosen one is drawn anew, with another mask and
-other cuts; the last try has no guidance by the chosen answer and counts whatever it says.
+Attention variant of Algorithm 1 in arXiv 2407.02477: image tokens are hidden, sentences of the
+chosen answer are cut at a random word and completed. An answer that means the same is drawn anew;
+the last try has no guidance by the chosen answer and counts whatever it says.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,14 +26,9 @@ from mmpref.records.images import open_image
 from mmpref.records.rows import Pair
 from mmpref.records.shards import shard_of
 from mmpref.sampling.decoding import Completion, Job, Request, Sampler
-from mmpref.sampling.masking import visible_tokens
-from mmpref.sampling.shards import model_fingerprint
+from mmpref.sampling.shards import content_of, model_fingerprint
 from mmpref.sampling.splitting import Opening, split
 from mmpref.study.preferences import Bdhs
-
-Attempt = dict[str, Any]
-"""One try to sample a pair's rejected answer, as JSON holds it: see `attempt`."""
-
 
 SEEN_BYTES = 10**9
 """Image features kept from one try to the next, per process."""
@@ -55,11 +48,9 @@ def sample_shard(
 
     What was sampled, and how, is in `meta["bdhs"]`: the fields of `attempt` but for the text. The
     rejected answer may be empty or equal the chosen one; `write_valid_pairs` sorts such pairs out.
-    `pairs` are read by number, a batch at a time.
 
-    Batches that are done are kept in the file `journal`, with which an interrupted call goes on.
-    The caller removes it once the result is stored. In float32, equal seeds give equal answers
-    whatever the batch size, the number of shards or interruptions.
+    An interrupted call goes on with the batches in the file `journal`; the caller removes it. In
+    float32, equal seeds give equal answers whatever the batch size, shards or interruptions.
 
     Raises:
         InputError: a pair's prompt or chosen answer contains the model's image placeholder.
@@ -68,70 +59,75 @@ def sample_shard(
     # What does not change a result is not a reason to start again.
     relevant = settings.model_dump(exclude={"batch_size", "shards"})
     facts = {"settings": relevant, "seed": seed, "model": model_fingerprint(vlm)}
-    content, ids = hashlib.sha256(fingerprint(facts).encode()), {}
-    for number, pair in enumerate(pairs):
-        ids[number] = pair.id
-        content.update(json.dumps(_content(pair)).encode())
+    content, ids = hashlib.sha256(fingerprint(facts).encode()), []
+    for pair in pairs:
+        ids.append(pair.id)
+        content.update(content_of(pair.id, pair.images, pair.prompt, pair.chosen))
     sampler = Sampler(vlm, settings.temperature, settings.top_p)
     seen = Seen(vlm)
-    last: dict[str, Attempt] = {name: {"iteration": 0, "accepted": False} for name in ids.values()}
+    last: dict[str, dict[str, Any]] = {name: {"accepted": False, "iteration": 0} for name in ids}
     with Journal(journal, content.hexdigest()[:16]) as done:
         last.update((row["id"], row) for row in done.rows)
         for iteration in range(1, settings.iterations + 1):
             left = [
                 number
-                for number, name in ids.items()
+                for number, name in enumerate(ids)
                 if not last[name]["accepted"] and last[name]["iteration"] < iteration
             ]
-            batches = [
-                left[first : first + settings.batch_size]
-                for first in range(0, len(left), settings.batch_size)
-            ]
-            if not batches:
-                continue
+            starts = range(0, len(left), settings.batch_size)
             label = f"BDHS iteration {iteration}, {len(left)} answers in batches"
-            for batch in track(batches, label, total=len(batches)):
-                rows = attempt(
-                    sampler,
-                    similarity,
-                    [pairs[number] for number in batch],
-                    settings,
-                    seed,
-                    iteration,
-                    seen,
-                )
+            for start in track(starts, label, len(starts)) if left else ():
+                batch = [pairs[number] for number in left[start : start + settings.batch_size]]
+                rows = attempt(sampler, similarity, batch, settings, seed, iteration, seen)
                 done.append(rows)
                 last.update((row["id"], row) for row in rows)
-    return (_with_rejected(pairs[number], last[name]) for number, name in ids.items())
+    return (_with_rejected(pairs[number], last[name]) for number, name in enumerate(ids))
+
+
+def visible_tokens(prompt: Prompt, mask_ratio: float, rng: np.random.Generator) -> Tensor:
+    """Return which tokens [P] of a prompt are visible: all text, and each image token by chance.
+
+    An image token is visible when its draw from U(0, 1) is at least `mask_ratio` (Equation 6 of
+    arXiv 2407.02477). All image tokens of all images count, those that end a line included.
+    """
+    visible = ~prompt.is_image
+    draws = rng.random(int(prompt.is_image.sum()))
+    visible[prompt.is_image] = torch.from_numpy(draws >= mask_ratio)
+    return visible
 
 
 class Seen:
-    """Prompts with their image features, which are the same at every try: kept while they fit."""
+    """What is the same at every try, read once: kept while it fits."""
 
     def __init__(self, vlm: VisionLanguageModel) -> None:
         self.vlm = vlm
-        self.kept: dict[str, tuple[Prompt, Tensor]] = {}
-        self.bytes = 0
+        self.kept: dict[str, tuple[Prompt, int, Tensor]] = {}
+        self.free_bytes = SEEN_BYTES
 
-    def __call__(self, pairs: Sequence[Pair]) -> list[tuple[Prompt, Tensor]]:
-        """Return prompt and image features [image tokens, H] of each pair."""
-        new = {pair.id: self._prompt(pair) for pair in pairs if pair.id not in self.kept}
+    def __call__(self, pairs: Sequence[Pair]) -> list[tuple[Prompt, int, Tensor]]:
+        """Return of each pair: prompt, tokens of the chosen answer, features [image tokens, H]."""
+        new = {pair.id: self._encoded(pair) for pair in pairs if pair.id not in self.kept}
         with torch.no_grad():
-            features = self.vlm.image_features(list(new.values())) if new else []
-        found = dict(zip(new, zip(new.values(), features, strict=True), strict=True))
-        for name, (prompt, states) in found.items():
-            if self.bytes + states.nbytes <= SEEN_BYTES:
+            features = self.vlm.image_features([prompt for prompt, _ in new.values()])
+        found = {
+            name: (*one, states) for (name, one), states in zip(new.items(), features, strict=True)
+        }
+        looked = [found.get(pair.id) or self.kept[pair.id] for pair in pairs]
+        for name, (prompt, length, states) in found.items():
+            if states.nbytes <= self.free_bytes:
+                self.free_bytes -= states.nbytes
                 # Without the pixels, and apart from the features of the rest of the batch.
                 pixels = {name: own for name, own in prompt.pixels.items() if "values" not in name}
-                lean = Prompt(prompt.input_ids, prompt.is_image, pixels)
-                self.kept[name] = lean, states.clone()
-                self.bytes += states.nbytes
-        return [found[pair.id] if pair.id in found else self.kept[pair.id] for pair in pairs]
+                lean = replace(prompt, pixels=pixels)
+                self.kept[name] = lean, length, states.clone()
+        return looked
 
-    def _prompt(self, pair: Pair) -> Prompt:
+    def _encoded(self, pair: Pair) -> tuple[Prompt, int]:
+        processor = self.vlm.processor
         try:
             images = [open_image(data) for data in pair.images]
-            return self.vlm.processor.encode_prompt(pair.prompt, images)
+            prompt = processor.encode_prompt(pair.prompt, images)
+            return prompt, len(processor.encode_answer(pair.chosen))
         except InputError as error:
             raise InputError(f"pair {pair.id}: {error}") from error
 
@@ -143,11 +139,9 @@ def attempt(
     settings: Bdhs,
     seed: int,
     iteration: int,
-    seen: "Seen | None" = None,
-) -> list[Attempt]:
-    """Try once to sample a rejected answer for each pair.
-
-    Fields of an attempt:
+    seen: Seen,
+) -> list[dict[str, Any]]:
+    """Try once to sample a rejected answer for each pair; return a row of JSON for each.
 
     - `id`, `iteration` (from 1), `text`, `similarity` to the chosen answer;
     - `accepted`: whether the sampling of this pair ends here;
@@ -159,62 +153,53 @@ def attempt(
     - `sentences`: for each its `kept` first part, its `completed` second part and whether its yes
       or no was `swapped`; empty for a free answer.
     """
-    vlm = sampler.vlm
-    free = iteration == settings.iterations > 1
+    is_last = iteration == settings.iterations
+    free = is_last and iteration > 1
     jobs: list[Job] = []
-    openings: list[list[Opening]] = []
-    looked = (seen or Seen(vlm))(pairs)
-    for number, (pair, (prompt, features)) in enumerate(zip(pairs, looked, strict=True)):
-        try:
-            length = len(vlm.processor.encode_answer(pair.chosen))
-        except InputError as error:
-            raise InputError(f"pair {pair.id}: {error}") from error
-        mask_draws = generator(seed, "bdhs-mask", pair.id, iteration)
-        visible = visible_tokens(prompt, settings.mask_ratio, mask_draws)
-        limit = 2 * length + settings.max_new_tokens if free else settings.max_new_tokens
+    cut: list[list[Opening]] = []
+    for number, (pair, (prompt, length, features)) in enumerate(
+        zip(pairs, seen(pairs), strict=True)
+    ):
+        draws = generator(seed, "bdhs-mask", pair.id, iteration)
+        visible = visible_tokens(prompt, settings.mask_ratio, draws)
+        limit = settings.max_new_tokens + (2 * length if free else 0)
         if free:
-            openings.append([])
-            requests = [Request([], _uniforms(seed, pair, iteration, 0, limit))]
+            openings = [Opening([], None, "", "", False)]
         else:
-            split_draws = generator(seed, "bdhs-split", pair.id, iteration)
-            openings.append(split(vlm.processor.tokenizer, pair.chosen, split_draws))
-            requests = [
-                Request(opening.context, _uniforms(seed, pair, iteration, k, limit), opening.begin)
-                for k, opening in enumerate(openings[-1])
-            ]
+            draws = generator(seed, "bdhs-split", pair.id, iteration)
+            openings = split(sampler.vlm.processor.tokenizer, pair.chosen, draws)
+        requests = []
+        for k, opening in enumerate(openings):
+            draws = generator(seed, "bdhs-sample", pair.id, iteration, k)
+            requests.append(Request(opening.context, draws.random(limit), opening.begin))
         jobs.append(Job(number, prompt, requests, visible, features))
+        cut.append(openings)
     done = dict(sampler.complete(jobs))
-    completions = [done[number] for number in range(len(pairs))]
-    texts = [
-        row[0].text if free else _joined(kept, row)
-        for kept, row in zip(openings, completions, strict=True)
-    ]
+    texts = [_joined(openings, done[number]) for number, openings in enumerate(cut)]
     scores = similarity(texts, [pair.chosen for pair in pairs])
-    return [
-        {
-            "id": pair.id,
-            "iteration": iteration,
-            "text": text,
-            "similarity": score,
-            "accepted": iteration == settings.iterations
-            or (score < settings.similarity_threshold and _differs(text, pair.chosen)),
-            "free": free,
-            "visible": int(job.visible[job.prompt.is_image].sum()),
-            "image_tokens": int(job.prompt.is_image.sum()),
-            "unfinished": any(completion.end == "limit" for completion in row),
-            "sentences": [
-                {"kept": opening.text, "completed": completion.text, "swapped": opening.swapped}
-                for opening, completion in zip(kept, row, strict=not free)
-            ],
-        }
-        for pair, job, text, score, kept, row in zip(
-            pairs, jobs, texts, scores, openings, completions, strict=True
+    rows = []
+    for pair, job, openings, text, score in zip(pairs, jobs, cut, texts, scores, strict=True):
+        differs = bool(text) and text.split() != pair.chosen.split()
+        seen_of_image = job.visible[job.prompt.is_image]
+        sentences = [
+            {"kept": opening.text, "completed": completion.text, "swapped": opening.swapped}
+            for opening, completion in zip(openings, done[job.key], strict=True)
+        ]
+        rows.append(
+            {
+                "id": pair.id,
+                "iteration": iteration,
+                "text": text,
+                "similarity": score,
+                "accepted": is_last or (score < settings.similarity_threshold and differs),
+                "free": free,
+                "visible": int(seen_of_image.sum()),
+                "image_tokens": len(seen_of_image),
+                "unfinished": any(completion.end == "limit" for completion in done[job.key]),
+                "sentences": [] if free else sentences,
+            }
         )
-    ]
-
-
-def _uniforms(seed: int, pair: Pair, iteration: int, sentence: int, count: int) -> np.ndarray:
-    return generator(seed, "bdhs-sample", pair.id, iteration, sentence).random(count)
+    return rows
 
 
 def _joined(openings: Sequence[Opening], completions: Sequence[Completion]) -> str:
@@ -227,20 +212,6 @@ def _joined(openings: Sequence[Opening], completions: Sequence[Completion]) -> s
     return "".join(parts).strip()
 
 
-def _differs(text: str, chosen: str) -> bool:
-    """Return whether a text can stand as rejected answer beside the chosen one."""
-    return bool(text) and text.split() != chosen.split()
-
-
-def _with_rejected(pair: Pair, row: Attempt) -> Pair:
+def _with_rejected(pair: Pair, row: dict[str, Any]) -> Pair:
     record = {name: value for name, value in row.items() if name not in ("id", "text", "accepted")}
     return replace(pair, rejected=row["text"], meta={**pair.meta, "bdhs": record})
-
-
-def _content(pair: Pair) -> list[Any]:
-    return [
-        pair.id,
-        [hashlib.sha256(image).hexdigest() for image in pair.images],
-        pair.prompt,
-        pair.chosen,
-    ]

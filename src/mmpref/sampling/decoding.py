@@ -1,12 +1,11 @@
 """Sampling many completions from few prompts.
 
-A prompt and the openings that are to be completed after it share one forward pass: each opening
-sees the prompt and the tokens it begins with, and what several openings have in common is computed
-once (`mmpref.logprobs.layout`). Hidden prompt tokens are left out of the sequence while all others
-keep their positions, which gives what an attention mask over the full sequence gives. Then all
-openings are completed side by side; the row of a finished one goes to one that waits.
+What a prompt's openings have in common is read once (`mmpref.logprobs.layout`). Hidden tokens are
+left out while all others keep their positions, which gives what an attention mask would give. Then
+all openings are completed side by side; the row of a finished one goes to one that waits.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,19 +18,20 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from mmpref.logprobs.attention import read
 from mmpref.logprobs.layout import Opened, common_start, sampling_layout
 from mmpref.models import Prompt, VisionLanguageModel
-from mmpref.sampling.splitting import has_open_stop, sentence_end
+from mmpref.sampling.splitting import sentence_end
 
 # A token with one of these may end a sentence; the last stands for part of a character.
 _ENDS = frozenset(".!?…。！？\n\ufffd")
+
+End = Literal["sentence", "answer", "limit"]
 
 
 @dataclass(frozen=True)
 class Request:
     """What to complete: an answer that begins with the tokens `context`.
 
-    The completion takes one of `uniforms` [T], draws from U(0, 1), for each token, and so has T
-    tokens at most. With `begin`, it ends with the sentence that begins at `context[begin]`;
-    without, with the answer.
+    Each of at most T tokens takes one of `uniforms` [T], draws from U(0, 1). With `begin`, the
+    completion ends with the sentence that begins at `context[begin]`; without, with the answer.
     """
 
     context: list[int]
@@ -47,7 +47,7 @@ class Completion:
     """
 
     text: str
-    end: Literal["sentence", "answer", "limit"]
+    end: End
     token_ids: list[int]
 
 
@@ -55,8 +55,8 @@ class Completion:
 class Job:
     """What to complete after a prompt, and a `key` to tell the result by.
 
-    `visible` [P] tells which of the prompt's tokens are seen; `features` [image
-    tokens, H] are the prompt's image features where they are known already.
+    `visible` [P] tells which of the prompt's tokens are seen; `features` [image tokens, H] are the
+    prompt's image features where they are known already.
     """
 
     key: int
@@ -66,25 +66,17 @@ class Job:
     features: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Prefilled:
-    """What a model has read, for N contexts in all, listed job by job.
+def prefill(
+    vlm: VisionLanguageModel, jobs: Sequence[Job]
+) -> tuple[DynamicCache, Tensor, list[Opened]]:
+    """Read the visible tokens of the jobs' prompts and the N contexts that follow them.
 
-    `hidden` [N, H] are the last hidden states of the contexts, `cache` holds keys and values
-    [1, heads, tokens, width] of each layer, `opened` tells which of them belong to a context.
+    Returns keys and values of all tokens, in a row, the last hidden states [N, H] of the contexts,
+    and which tokens belong to each context.
     """
-
-    cache: list[tuple[Tensor, Tensor]]
-    hidden: Tensor
-    opened: list[Opened]
-
-
-def prefill(vlm: VisionLanguageModel, jobs: Sequence[Job]) -> Prefilled:
-    """Read the visible tokens of the jobs' prompts and the contexts that follow each."""
-    prompts = [job.prompt for job in jobs]
     layout, opened = sampling_layout(
         vlm.family,
-        prompts,
+        [job.prompt for job in jobs],
         [job.visible for job in jobs],
         [[request.context for request in job.requests] for job in jobs],
         room=max(len(request.uniforms) for job in jobs for request in job.requests),
@@ -94,7 +86,7 @@ def prefill(vlm: VisionLanguageModel, jobs: Sequence[Job]) -> Prefilled:
     cache = DynamicCache()
     hidden = read(vlm, layout, torch.cat(features), past_key_values=cache, use_cache=True)
     last = torch.stack([context.columns[-1] for context in opened]).to(vlm.device)
-    return Prefilled([(keys, values) for keys, values, _ in cache], hidden[last], opened)
+    return cache, hidden[last], opened
 
 
 class Sampler:
@@ -122,35 +114,30 @@ class Sampler:
         At most `rows` completions (or those of one job) are made side by side, without it all.
         When an eighth of the rows is free, the next jobs are read.
         """
+        rows = sys.maxsize if rows is None else rows
         waiting = iter(jobs)
         following = next(waiting, None)
         batch = _Batch(self.vlm)
         while following or batch.runs:
             going = len(batch.runs)
-            if rows is None or going <= rows - max(1, rows // 8):
+            if following and going <= rows - max(1, rows // 8):
                 chosen: list[Job] = []
-                while following and (
-                    rows is None or going + len(following.requests) <= rows or not going
-                ):
+                while following and (going + len(following.requests) <= rows or not going):
                     chosen.append(following)
                     going += len(following.requests)
                     following = next(waiting, None)
                 if chosen:
                     batch.add(chosen)
-            for siblings in {id(run.siblings): run.siblings for run in self._step(batch)}.values():
-                if all(run.finished for run in siblings):
+            uniforms = [run.request.uniforms[len(run.token_ids)] for run in batch.runs]
+            logits = self.vlm.lm_head(batch.hidden)
+            drawn = self.draw(logits, torch.tensor(uniforms, device=self.vlm.device)).tolist()
+            for run, token_id in zip(batch.runs, drawn, strict=True):
+                run.append(token_id, self._may_end[token_id])
+            finished = {id(run.siblings): run.siblings for run in batch.runs if run.end}
+            batch.read_on()
+            for siblings in finished.values():
+                if all(run.end for run in siblings):
                     yield siblings[0].job.key, [run.completion() for run in siblings]
-
-    def _step(self, batch: "_Batch") -> list["_Run"]:
-        """Sample a token for every row, read it, and return what is finished by it."""
-        draws = [run.request.uniforms[len(run.token_ids)] for run in batch.runs]
-        logits = self.vlm.lm_head(batch.hidden)
-        token_ids = self.draw(logits, torch.tensor(draws, device=self.vlm.device)).tolist()
-        for run, token_id in zip(batch.runs, token_ids, strict=True):
-            run.append(token_id, self._may_end[token_id])
-        finished = [run for run in batch.runs if run.finished]
-        batch.read_on()
-        return finished
 
     def draw(self, logits: Tensor, uniforms: Tensor) -> Tensor:
         """Return token ids [N] for logits [N, V] and draws [N] from U(0, 1).
@@ -187,12 +174,13 @@ class _Run:
     opened: Opened
     siblings: list["_Run"]
     token_ids: list[int] = field(default_factory=list)
-    end: Literal["sentence", "answer", "limit"] | None = None
-    undecided: bool = False
+    end: End | None = None
+    saw_stop: bool = False
 
     @property
-    def finished(self) -> bool:
-        return self.end is not None
+    def length(self) -> int:
+        """How many tokens, read or drawn, there are of its row."""
+        return len(self.opened.columns) + len(self.token_ids)
 
     def append(self, token_id: int, may_end: bool) -> None:
         """Take the next token and find out whether it is the last."""
@@ -200,25 +188,21 @@ class _Run:
             self.end = "answer"
             return
         self.token_ids.append(token_id)
-        at_limit = len(self.token_ids) == len(self.request.uniforms)
-        if self.request.begin is not None and (may_end or self.undecided):
-            text, start = self._sentence()
-            if sentence_end(text, start, more_may_come=not at_limit) is not None:
-                self.end = "sentence"
-                return
-            self.undecided = has_open_stop(text)
-        if at_limit:
+        if len(self.token_ids) == len(self.request.uniforms):
             self.end = "limit"
+        # Whether a stop is one may be told by what follows.
+        self.saw_stop |= self.request.begin is not None and may_end
+        if self.saw_stop and sentence_end(*self._sentence(), self.end is None) is not None:
+            self.end = "sentence"
 
     def completion(self) -> Completion:
-        assert self.end is not None
+        assert self.end
         if self.request.begin is None:
-            return Completion(
-                self.vlm.processor.decode(self.token_ids).strip(), self.end, self.token_ids
-            )
-        text, start = self._sentence()
-        end = sentence_end(text, start)
-        return Completion(text[start:end].rstrip(), self.end, self.token_ids)
+            text = self.vlm.processor.decode(self.token_ids).strip()
+        else:
+            whole, start = self._sentence()
+            text = whole[start : sentence_end(whole, start)].rstrip()
+        return Completion(text, self.end, self.token_ids)
 
     def _sentence(self) -> tuple[str, int]:
         """Return the text of the sentence so far and where its completion begins."""
@@ -237,48 +221,46 @@ class _Batch:
     def __init__(self, vlm: VisionLanguageModel) -> None:
         self.vlm = vlm
         self.runs: list[_Run] = []
-        self.lengths: list[int] = []
         self.hidden = torch.empty(0)
         self.layers: list[_Buffer] = []
 
     def add(self, jobs: Sequence[Job]) -> None:
         """Read jobs and give each of their requests a row."""
-        start = prefill(self.vlm, jobs)
-        if not self.layers:
-            self.layers = [_Buffer(keys, values) for keys, values in start.cache]
-        self.hidden = torch.cat([self.hidden, start.hidden]) if self.runs else start.hidden
-        opened = iter(start.opened)
+        cache, hidden, contexts = prefill(self.vlm, jobs)
+        self.layers = self.layers or [_Buffer(keys, values) for keys, values, _ in cache]
+        self.hidden = torch.cat([self.hidden, hidden]) if self.runs else hidden
+        opened = iter(contexts)
         first = len(self.runs)
         for job in jobs:
             siblings: list[_Run] = []
             for request in job.requests:
                 siblings.append(_Run(self.vlm, job, request, next(opened), siblings))
             self.runs += siblings
-        self.lengths += [len(context.columns) for context in start.opened]
         self._make_room()
-        for row, context in enumerate(start.opened, first):
-            columns = context.columns.to(self.vlm.device)
-            for layer, (keys, values) in zip(self.layers, start.cache, strict=True):
+        for row, run in enumerate(self.runs[first:], first):
+            columns = run.opened.columns.to(self.vlm.device)
+            for layer, (keys, values, _) in zip(self.layers, cache, strict=True):
                 layer.keys[row, :, : len(columns)] = keys[0][:, columns]
                 layer.values[row, :, : len(columns)] = values[0][:, columns]
 
     def read_on(self) -> None:
         """Take finished runs out, and read the last token of the others."""
         for row in reversed(range(len(self.runs))):
-            if self.runs[row].finished:
+            if self.runs[row].end:
                 last = len(self.runs) - 1
                 for layer in self.layers:
-                    layer.move(last, row)
-                self.runs[row], self.lengths[row] = self.runs[last], self.lengths[last]
-                del self.runs[last], self.lengths[last]
+                    layer.keys[row], layer.values[row] = layer.keys[last], layer.values[last]
+                self.runs[row] = self.runs[last]
+                del self.runs[last]
         if not self.runs:
             return
         self._make_room()
         device = self.vlm.device
-        lengths = torch.tensor(self.lengths, device=device)
+        read = [run.length - 1 for run in self.runs]
+        lengths = torch.tensor(read, device=device)
         for layer in self.layers:
-            layer.lengths, layer.longest = lengths, max(self.lengths)
-        columns = torch.arange(max(self.lengths) + 1, device=device)
+            layer.lengths, layer.longest = lengths, max(read)
+        columns = torch.arange(max(read) + 1, device=device)
         token_ids = torch.tensor([run.token_ids[-1] for run in self.runs], device=device)
         positions = torch.stack(
             [run.opened.positions[..., len(run.token_ids) - 1] for run in self.runs], -1
@@ -290,11 +272,10 @@ class _Batch:
             past_key_values=Cache(layers=list(self.layers)),
             use_cache=True,
         ).last_hidden_state[:, -1]
-        self.lengths = [length + 1 for length in self.lengths]
 
     def _make_room(self) -> None:
         for layer in self.layers:
-            layer.make_room(len(self.runs), max(self.lengths) + 1)
+            layer.make_room(len(self.runs), max(run.length for run in self.runs))
 
 
 class _Buffer(DynamicLayer):
@@ -310,7 +291,6 @@ class _Buffer(DynamicLayer):
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()
-        self.is_initialized = True
         self.keys, self.values = keys[:, :, :0], values[:, :, :0]
 
     def make_room(self, rows: int, columns: int) -> None:
@@ -318,16 +298,9 @@ class _Buffer(DynamicLayer):
         missing = max(0, rows - self.keys.shape[0])
         narrow = max(0, columns - self.keys.shape[2])
         if missing or narrow:
-            more = narrow and narrow + max(32, columns // 4)
-            padding = (0, 0, 0, more, 0, 0, 0, missing)
+            padding = (0, 0, 0, narrow and narrow + max(32, columns // 4), 0, 0, 0, missing)
             self.keys = torch.nn.functional.pad(self.keys, padding)
             self.values = torch.nn.functional.pad(self.values, padding)
-
-    def move(self, source: int, target: int) -> None:
-        """Copy a row over another."""
-        if source != target:
-            self.keys[target] = self.keys[source]
-            self.values[target] = self.values[source]
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object

@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from mmpref.progress import track
 from mmpref.records.images import open_image
 from mmpref.records.items import Item, load_image
 from mmpref.sampling.decoding import Job, Request, Sampler
-from mmpref.sampling.shards import model_fingerprint
+from mmpref.sampling.shards import content_of, model_fingerprint
 
 
 def answer(
@@ -36,16 +36,11 @@ def answer(
     request = Request([], np.zeros(max_new_tokens))
 
     def jobs() -> Iterator[Job]:
-        left = list(numbers)
+        encoded = ((number, _prompt(vlm, items[number])) for number in numbers)
         # Those of about the same length together, as far as can be told without reading all.
-        for first in range(0, len(left), 4 * batch_size):
-            encoded = [
-                (number, _prompt(vlm, items[number]))
-                for number in left[first : first + 4 * batch_size]
-            ]
-            for number, prompt in sorted(encoded, key=lambda one: -len(one[1])):
-                shown = torch.ones(len(prompt), dtype=torch.bool)
-                yield Job(number, prompt, [request], shown)
+        while some := list(islice(encoded, 4 * batch_size)):
+            for number, prompt in sorted(some, key=lambda one: -len(one[1])):
+                yield Job(number, prompt, [request], torch.ones(len(prompt), dtype=torch.bool))
 
     sampler = Sampler(vlm, temperature=0, top_p=1)
     for number, (completion,) in sampler.complete(jobs(), batch_size):
@@ -67,8 +62,7 @@ def write_responses(
     """Write a line `{id, prompt, response, ended, decoding}` for every item of a shard, in order.
 
     A shard is a range of items; the files of all shards, one after the other, are the answers.
-    Finished answers are kept in the file `journal`, with which an interrupted call goes on. The
-    caller removes it once the result is stored.
+    An interrupted call goes on with the answers in the file `journal`; the caller removes it.
 
     Raises:
         InputError: the journal is of another model, adapter or benchmark.
@@ -77,14 +71,10 @@ def write_responses(
     numbers = range(shard * total // shards, (shard + 1) * total // shards)
     content = hashlib.sha256()
     for number in numbers:
-        content.update(json.dumps(_content(items[number])).encode())
-    key = fingerprint(
-        {
-            "model": model_fingerprint(vlm),
-            "items": content.hexdigest(),
-            "max_new_tokens": max_new_tokens,
-        }
-    )
+        item = items[number]
+        content.update(content_of(item.id, map(load_image, item.images), item.prompt))
+    facts = {"model": model_fingerprint(vlm), "items": content.hexdigest()}
+    key = fingerprint({**facts, "max_new_tokens": max_new_tokens})
     if key_of(journal) not in (None, key):
         raise InputError(
             f"{journal}: holds answers of another model, adapter or benchmark; remove it to begin "
@@ -94,37 +84,23 @@ def write_responses(
         rows = {row["number"]: row for row in done.rows}
         left = [number for number in numbers if number not in rows]
         answers = answer(vlm, items, left, max_new_tokens=max_new_tokens, batch_size=batch_size)
-        new = []
-        for number, response, ended in track(answers, what, total=len(left)):
-            rows[number] = {"number": number, "response": response, "ended": ended}
-            new.append(rows[number])
-            # Each writing waits for the disk.
-            if len(new) >= batch_size:
-                done.append(new)
-                new = []
-        done.append(new)
+        new = (
+            {"number": number, "response": response, "ended": ended}
+            for number, response, ended in track(answers, what, total=len(left))
+        )
+        # Not one by one: each writing waits for the disk.
+        while some := list(islice(new, batch_size)):
+            done.append(some)
+            rows.update((row["number"], row) for row in some)
     decoding = {"strategy": "greedy", "max_new_tokens": max_new_tokens}
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for number in numbers:
-            item = items[number]
-            record = {
-                "id": item.id,
-                "prompt": item.prompt,
-                "response": rows[number]["response"],
-                "ended": rows[number]["ended"],
-                "decoding": decoding,
-            }
+            item, row = items[number], rows[number]
+            record = {"id": item.id, "prompt": item.prompt, "response": row["response"]}
+            record |= {"ended": row["ended"], "decoding": decoding}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def _prompt(vlm: VisionLanguageModel, item: Item) -> Prompt:
     images = [open_image(load_image(image)) for image in item.images]
     return vlm.processor.encode_prompt(item.prompt, images)
-
-
-def _content(item: Item) -> list[Any]:
-    return [
-        item.id,
-        [hashlib.sha256(load_image(image)).hexdigest() for image in item.images],
-        item.prompt,
-    ]

@@ -1,28 +1,33 @@
-"""What tells whether an interrupted sampling may go on: the same model."""
+"""What tells whether an interrupted sampling may go on: the same model and inputs."""
 
 import hashlib
+import json
+from collections.abc import Iterable
 
 import torch
 
 from mmpref.fingerprint import fingerprint
 from mmpref.models import VisionLanguageModel
 
-_VALUES_PER_TENSOR = 256
+
+def content_of(name: str, images: Iterable[bytes], *texts: str) -> bytes:
+    """Return what tells an example from another one of the same name."""
+    pictures = [hashlib.sha256(image).hexdigest() for image in images]
+    return json.dumps([name, pictures, *texts]).encode()
 
 
 def model_fingerprint(vlm: VisionLanguageModel) -> str:
     """Return a digest of a model's configuration, tokenizer, template and (sampled) weights.
 
-    Of every tensor some values count, spread over it: training changes them all.
+    Of every tensor 256 values or so count, spread over it: training changes them all.
     """
     digest = hashlib.sha256()
     for name, tensor in vlm.model.state_dict().items():
         flat = tensor.reshape(-1)
-        some = flat[:: max(1, len(flat) // _VALUES_PER_TENSOR)].to(torch.float64).cpu()
+        some = flat[:: max(1, len(flat) // 256)].to(torch.float64).cpu()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(some.numpy().tobytes())
     vocabulary = sorted(vlm.processor.tokenizer.get_vocab().items())
     template = getattr(vlm.processor.hf, "chat_template", None)
-    return fingerprint(
-        {"weights": digest.hexdigest(), "vocabulary": vocabulary, "template": template}
-    )
+    facts = {"weights": digest.hexdigest(), "vocabulary": vocabulary, "template": template}
+    return fingerprint(facts)

@@ -1,9 +1,8 @@
 """Where sentences end, and where a reference answer is cut for a model to go on from there."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from mmpref.errors import InputError
 
 # A stop counts where white space or the text's end follows; `3.5` and `example.org` have none.
 _STOP = re.compile(r"(?P<stop>[.!?…]+)(?P<close>[\"'”’)\]*_]*)(?=\s|\Z)|[。！？]+|\n")
-_OPEN_STOP = re.compile(r"[.!?…][\"'”’)\]*_]*\s*\Z")
 _NEVER_LAST = frozenset(
     ["approx", "cf", "dr", "e.g", "i.e", "messrs", "mr", "mrs", "ms", "prof", "st", "vs"]
 )
@@ -30,7 +28,7 @@ class Opening:
     """
 
     context: list[int]
-    begin: int
+    begin: int | None
     text: str
     before: str
     swapped: bool
@@ -39,11 +37,10 @@ class Opening:
 def sentence_end(text: str, start: int = 0, more_may_come: bool = False) -> int | None:
     """Return where the sentence that `text` begins with ends, None if it does not.
 
-    Only stops from character `start` on count. A sentence ends at `.`, `!`, `?` or `…` with the
-    quotes and brackets that close after it, or before a line break. A full stop after a usual
-    abbreviation, an initial or a list number is none; one after `etc.`, `a.m.` or an ellipsis is
-    one unless the next word is in lower case. With `more_may_come`, a stop of which only the text
-    to come can tell whether it is one does not count yet.
+    Only stops from character `start` on count: `.`, `!`, `?` or `…` with the quotes and brackets
+    that close after it, or a line break. A full stop after a usual abbreviation, an initial or a
+    list number is none; one after `etc.`, `a.m.` or an ellipsis is none before lower case. With
+    `more_may_come`, a stop that the text to come may undo does not count yet.
     """
     for match in _STOP.finditer(text, start):
         before, after = text[: match.start()], text[match.end() :]
@@ -53,8 +50,6 @@ def sentence_end(text: str, start: int = 0, more_may_come: bool = False) -> int 
             continue
         if match["stop"] is None:
             return match.end()
-        if more_may_come and not after:
-            return None
         word = re.split(r"\s", before)[-1].lstrip("\"'“‘([*_")
         single = match[0] == "."
         if single and (
@@ -63,23 +58,16 @@ def sentence_end(text: str, start: int = 0, more_may_come: bool = False) -> int 
             or before.strip().isdigit()
         ):
             continue
-        if (
+        doubtful = (
             match["close"]
             or match["stop"].startswith(("..", "…"))
             or (single and ("." in word or word.lower() in _SOMETIMES_LAST))
-        ):
-            follower = after.lstrip()
-            if more_may_come and not follower:
-                return None
-            if follower[:1].islower() and "\n" not in after[: len(after) - len(follower)]:
-                continue
-        return match.end()
+        )
+        if more_may_come and not (after.strip() if doubtful else after):
+            return None
+        if not (doubtful and after.partition("\n")[0].lstrip()[:1].islower()):
+            return match.end()
     return None
-
-
-def has_open_stop(text: str) -> bool:
-    """Return whether `text` ends with a stop that what follows may confirm or refute."""
-    return bool(_OPEN_STOP.search(text))
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
@@ -88,9 +76,8 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     end = 0
     while rest := text[end:].strip():
         start = text.index(rest[0], end)
-        length = sentence_end(rest)
-        end = start + (len(rest) if length is None else length)
-        spans.append((start, start + len(text[start:end].rstrip())))
+        end = start + len(rest[: sentence_end(rest)].rstrip())
+        spans.append((start, end))
     return spans
 
 
@@ -98,76 +85,65 @@ def split(tokenizer: Any, answer: str, rng: np.random.Generator) -> list[Opening
     """Cut every sentence of `answer` at a random word and return what is kept of each.
 
     After arXiv 2407.02477 (BDHS), which leaves open where a cut may be. Here a sentence of
-    W > 1 words keeps its first 1 to W - 1 words, each number being equally likely. A sentence of
-    one word keeps nothing, so that it can change at all, unless it is a yes or no: that is kept,
-    because only the swap can change it. With probability 0.5, a sentence's leading yes becomes a
-    no (or the reverse) before the cut.
-
-    The answer is tokenised once, as a whole, so the contexts of sentences that are not swapped are
-    prefixes of each other.
+    W > 1 words keeps its first 1 to W - 1 words, each number being equally likely; one of one word
+    keeps nothing, or its yes or no, which only a swap can change. With probability 0.5, a leading
+    yes becomes a no (or the reverse) before the cut. Without swaps, contexts are nested.
 
     Raises:
         InputError: the tokenizer does not tell which characters a token stands for.
     """
-    spans = sentence_spans(answer)
-    clean = _Words(tokenizer, answer, spans)
+    clean = _tokens(tokenizer, answer)
+    spans: list[tuple[int, int]] = []
+    for start, end in sentence_spans(answer):
+        if start in clean.first:
+            spans.append((start, end))
+        elif spans:
+            # A sentence that begins inside a token cannot be told from the one before it.
+            spans[-1] = (spans[-1][0], end)
     openings: list[Opening] = []
     previous_end = 0
-    for start, end in clean.spans:
+    for start, end in spans:
         swap, where = rng.random(2)
         yes_no = _YES_NO.match(answer, start)
-        swapped = yes_no is not None and bool(swap >= 0.5)
-        text, words = answer, clean
-        if yes_no and swapped:
-            text = answer[:start] + _SWAPPED[yes_no[0]] + answer[yes_no.end() :]
-            end += len(text) - len(answer)
-            words = _Words(tokenizer, text, [(start, end)])
-        cuts = [token for place, token in sorted(words.first_token.items()) if start < place < end]
-        begin = words.first_own_token[start]
+        word = yes_no[0] if yes_no else ""
+        swapped = bool(word and swap >= 0.5)
+        text, tokens = answer, clean
+        if swapped:
+            text = answer[:start] + _SWAPPED[word] + answer[start + len(word) :]
+            word, tokens = _SWAPPED[word], _tokens(tokenizer, text)
+        last = end + len(text) - len(answer)
+        begin = next(
+            i for i in range(tokens.first[start], len(tokens.ids)) if tokens.ends[i] > start
+        )
+        cuts = [
+            token
+            for place, token in tokens.first.items()
+            if start < place < last and text[place - 1].isspace()
+        ]
         if cuts:
             cut = cuts[int(where * len(cuts))]
-            context, kept = words.ids[:cut], text[start : words.offsets[cut - 1][1]]
-        elif yes_no:
-            word = _YES_NO.match(text, start)
-            assert word is not None
-            context, kept = _encode(tokenizer, text[: word.end()])[0], word[0]
+            context, kept = tokens.ids[:cut], text[start : tokens.ends[cut - 1]]
+        elif word:
+            context, kept = _tokens(tokenizer, text[: start + len(word)]).ids, word
         else:
-            context, kept = words.ids[:begin], ""
+            context, kept = tokens.ids[:begin], ""
         openings.append(Opening(context, begin, kept, answer[previous_end:start], swapped))
-        previous_end = end if text is answer else end - len(text) + len(answer)
+        previous_end = end
     return openings
 
 
-class _Words:
-    """A tokenised text: at which tokens its words and sentences begin."""
+class _Tokens(NamedTuple):
+    """A text's tokens, where in it each ends, and the first token of what begins at a character.
 
-    def __init__(self, tokenizer: Any, text: str, spans: Sequence[tuple[int, int]]) -> None:
-        self.ids, self.offsets = _encode(tokenizer, text)
-        starts = {match.start() for match in re.finditer(r"(?<!\S)\S", text)}
-        starts.update(start for start, _ in spans)
-        # By the character a word begins with: its first token, white space before the word
-        # included, and its first token that holds more than white space.
-        self.first_token: dict[int, int] = {}
-        self.first_own_token: dict[int, int] = {}
-        for token, (left, right) in enumerate(self.offsets):
-            place = left
-            while place < len(text) and text[place].isspace():
-                place += 1
-            if place in starts:
-                self.first_token.setdefault(place, token)
-                if place < right:
-                    self.first_own_token.setdefault(place, token)
-        # A sentence that begins inside a token cannot be told from the one before it.
-        self.spans: list[tuple[int, int]] = []
-        for start, end in spans:
-            if start in self.first_own_token:
-                self.spans.append((start, end))
-            elif self.spans:
-                self.spans[-1] = (self.spans[-1][0], end)
+    White space before a word belongs to its first token, or is a token before that.
+    """
+
+    ids: list[int]
+    ends: list[int]
+    first: dict[int, int]
 
 
-def _encode(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-    """Return ids and the characters each stands for."""
+def _tokens(tokenizer: Any, text: str) -> _Tokens:
     try:
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     except NotImplementedError:
@@ -175,4 +151,7 @@ def _encode(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]
             f"The tokenizer {tokenizer.name_or_path} does not tell which characters a token stands "
             "for; use a model with a fast tokenizer (a tokenizer.json in its folder)."
         ) from None
-    return encoded["input_ids"], encoded["offset_mapping"]
+    first: dict[int, int] = {}
+    for token, (start, _) in enumerate(encoded["offset_mapping"]):
+        first.setdefault(len(text) - len(text[start:].lstrip()), token)
+    return _Tokens(encoded["input_ids"], [end for _, end in encoded["offset_mapping"]], first)
