@@ -25,10 +25,10 @@ _OWN_PROMPT = Path(__file__).with_name("judge.txt")
 _TEMPERATURES = (0.2,)
 _MAX_TOKENS = 1024
 
-_SCORE = r"(\d+(?:\.\d+)?)(?:\s*/\s*10)?"
+_NUMBER = r"(\d+(?:\.\d+)?)(?:\s*/\s*10)?"
 _STRICT = re.compile(
-    rf"[\s*_`(\[]*(?:assistant\s*1[\s*_`:=]*)?{_SCORE}"
-    rf"[\s*_`,;|)\]]+(?:(?:and|assistant\s*2)[\s*_`:=]*)?{_SCORE}[\s*_`)\].]*",
+    rf"[\s*_`(\[]*(?:assistant\s*1[\s*_`:=]*)?{_NUMBER}"
+    rf"[\s*_`,;|)\]]+(?:(?:and|assistant\s*2)[\s*_`:=]*)?{_NUMBER}[\s*_`)\].]*",
     re.IGNORECASE,
 )
 

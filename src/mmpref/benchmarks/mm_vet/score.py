@@ -107,7 +107,7 @@ def metrics(columns: set[str]) -> dict[str, Metric]:
     (often in `gen`, which has 80 items) the digit printed is its only for column sums that were
     taken in the same way.
     """
-    return judged.metrics(columns, _MEASURES, partial(np.round, decimals=1))
+    return judged.metrics(columns, _MEASURES, lambda values: np.round(values, 1))
 
 
 def _official(given: judged.Texts) -> float | None:
