@@ -29,15 +29,9 @@ from mmpref.records.images import FORMATS, storable_image
 from mmpref.study.benchmarks import Judge
 
 if TYPE_CHECKING:  # half a second to import, and most who import this module ask nothing
-    from openai import APIError, AsyncOpenAI
+    from openai import AsyncOpenAI
 
 _FREE = "a local server with the same API (vLLM, llama.cpp, Ollama) costs nothing and needs no key"
-
-# Nothing about the settings goes in here: another model's replies may stand in the same store.
-_STORE = "judge replies"
-
-# So many calls in a row without a text are not an accident.
-_FAILURES = 5
 
 _HINTS = {
     400: "check that this model takes such requests (model name, max_tokens, temperature, images)",
@@ -47,22 +41,18 @@ _HINTS = {
 }
 
 # The only 400 that says nothing about the other calls: this prompt is too long, or filtered.
-# Wordings of OpenAI, Azure, vLLM, SGLang and llama.cpp.
 _ABOUT_ONE_PROMPT = re.compile(
     "context[ _](length|size|window)|maximum model length|content[ _](filter|management|policy)",
     re.IGNORECASE,
 )
-
-# Shorter keys are placeholders ("none", "EMPTY") that a judge may well write.
-_SECRET = 16
 
 
 @dataclass(frozen=True)
 class Call:
     """One question to the judge about the response to `item`, for judge run `run` (from 0).
 
-    `messages` are in the form of the chat API, images among them as `image_part` returns them. The
-    judge is asked at each of `temperatures` in turn until its reply is usable.
+    `messages` are in the form of the chat API, images as from `image_part`. The judge is asked at
+    each of `temperatures` in turn until its reply is usable.
     """
 
     item: str
@@ -74,11 +64,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back for a call: `text`, or `error` when nothing did.
+    """What came back for a call at the temperature of number `attempt`: `text`, or an `error`.
 
-    `attempt` counts the temperatures tried, from 0; `model` is the name the endpoint returned, None
-    when it returned no reply at all; `score` what the strict reading made of the text when it came,
-    None for nothing (scorers read the text again).
+    `model` is the name the endpoint returned, None when it returned no reply at all; `score` what
+    the strict reading made of the text when it came (scorers read the text again).
     """
 
     item: str
@@ -114,9 +103,8 @@ class JudgeSettings(Judge):
 class Plan:
     """What asking would take: of `calls` calls, `stored` have a text in the store already.
 
-    The rest is about the others, each asked once: estimated `prompt_tokens` of their text (a
-    quarter of its characters), how many `images` come on top, at most `completion_tokens`, and the
-    `cost` of these tokens, None if the prices are unknown.
+    The others, each asked once, take about `prompt_tokens` (a quarter of the characters of their
+    text), besides `images`, and at most `completion_tokens` for `cost` (None: prices unknown).
     """
 
     calls: int
@@ -142,9 +130,8 @@ def judge_settings(judge: Judge, asks: bool = True) -> JudgeSettings:
 
     Raises InputError when a variable is not set or holds no URL or no key.
     """
-    settings = JudgeSettings(**judge.model_dump(), url="")
     if not asks:
-        return settings
+        return JudgeSettings(**judge.model_dump(), url="")
     url = os.environ.get(judge.url_variable, "").strip()
     if not url:
         raise InputError(
@@ -158,17 +145,17 @@ def judge_settings(judge: Judge, asks: bool = True) -> JudgeSettings:
         )
     if "@" in parts.netloc:
         raise InputError(f"{judge.url_variable} holds a user or a password; leave only the host")
-    if judge.key_variable is None:
-        return settings.model_copy(update={"url": url})
-    key = os.environ.get(judge.key_variable, "").strip()
-    if not key:
-        raise InputError(
-            f"{judge.key_variable} is not set; set it to the key of {parts.hostname}, or name no "
-            f"key variable where none is needed: {_FREE}"
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise InputError(f"{judge.key_variable} holds characters that no key has; copy it again")
-    return settings.model_copy(update={"url": url, "key": key})
+    key = None
+    if judge.key_variable is not None:
+        key = os.environ.get(judge.key_variable, "").strip()
+        if not key:
+            raise InputError(
+                f"{judge.key_variable} is not set; set it to the key of {parts.hostname}, or name "
+                f"no key variable where none is needed: {_FREE}"
+            )
+        if not (key.isascii() and key.isprintable()):
+            raise InputError(f"{judge.key_variable} holds characters no key has; copy it again")
+    return JudgeSettings(**judge.model_dump(), url=url, key=key)
 
 
 def image_part(data: bytes) -> dict[str, Any]:
@@ -198,10 +185,9 @@ def ask(
 ) -> list[Reply]:
     """Return the replies to all calls, in their order: every attempt of each.
 
-    `parse` returns the score in a text, which is stored with it. The last reply to a call is
-    `usable`, or the one at the last temperature, or a failure (its `error` says why). `store`
-    keeps everything that comes back; what it already holds for the same prompt at the same
-    temperature is not asked again, unless it was a failure.
+    The last reply to a call is `usable`, or the one at the last temperature, or a failure (its
+    `error` says why). `store` keeps everything that comes back, with the score that `parse` finds
+    in it; what it holds for the same prompt and temperature is not asked again, but for failures.
 
     Raises InputError when the endpoint refuses the key, the model or the request (HTTP 400, 401,
     403, 404), when another model answers, and when nothing works: as many calls failed in a row
@@ -210,7 +196,8 @@ def ask(
     twice = [key for key, times in Counter((c.item, c.run) for c in calls).items() if times > 1]
     if twice:
         raise ValueError(f"several calls for item and run {twice[0]}")
-    with Journal(store, _STORE) as journal:
+    # No settings in the name: the replies of several models may be in one store.
+    with Journal(store, "judge replies") as journal:
         known = _known(store, settings)
         missing = [call for call in calls if not _so_far(call, settings, known, usable)[1]]
         if missing:
@@ -227,10 +214,13 @@ def plan(calls: Sequence[Call], settings: JudgeSettings, store: Path) -> Plan:
     known = _known(store, settings) if store.exists() else {}
     rest = [call for call in calls if _key(call, 0, settings) not in known]
     contents = [message["content"] for call in rest for message in call.messages]
-    texts = [content for content in contents if isinstance(content, str)]
-    parts = [part for content in contents if not isinstance(content, str) for part in content]
-    texts += [part["text"] for part in parts if part["type"] == "text"]
-    prompt_tokens = -(-sum(map(len, texts)) // 4)
+    parts = [
+        part
+        for content in contents
+        for part in ([{"type": "text", "text": content}] if isinstance(content, str) else content)
+    ]
+    characters = sum(len(part["text"]) for part in parts if part["type"] == "text")
+    prompt_tokens = -(-characters // 4)
     completion_tokens = sum(call.max_tokens for call in rest)
     return Plan(
         calls=len(calls),
@@ -378,10 +368,10 @@ async def _ask(
             known[_key(call, reply.attempt, settings)] = reply
 
     async with _client(settings) as client:
-        worked = bool(known)
-        limit = max(_FAILURES, settings.concurrency)
+        worked, failed = bool(known), 0
+        # So many calls in a row without a text are no accident.
+        limit = max(5, settings.concurrency)
         tasks = [asyncio.create_task(finish(call)) for call in calls]
-        failed = 0
         try:
             for task in track(asyncio.as_completed(tasks), "judge", total=len(tasks)):
                 reply = await task
@@ -441,7 +431,7 @@ async def _once(client: "AsyncOpenAI", call: Call, attempt: int, settings: Judge
     Raises InputError when the endpoint says that asking further calls is of no use.
     """
     import httpx2
-    from openai import APIError
+    from openai import APIError, APITimeoutError
 
     request = _request(call, attempt, settings)
     reply = Reply(call.item, call.run, attempt, prompt_sha256(call, attempt, settings))
@@ -449,8 +439,15 @@ async def _once(client: "AsyncOpenAI", call: Call, attempt: int, settings: Judge
         # The response as it comes: servers leave out fields that the SDK's types promise.
         response = await client.post("/chat/completions", body=request, cast_to=httpx2.Response)
     except APIError as error:
-        reason = _short(_reason(error, settings), settings.key)
         status = getattr(error, "status_code", None)
+        if isinstance(error, APITimeoutError):
+            reason = f"no reply within {settings.timeout:g} s"
+        elif status:
+            message = error.body.get("message") if isinstance(error.body, dict) else None
+            reason = f"HTTP {status}: {message or error.body}"
+        else:
+            reason = str(error.__cause__ or error) or type(error.__cause__ or error).__name__
+        reason = _short(reason, settings.key)
         if status in _HINTS and not (status == 400 and _ABOUT_ONE_PROMPT.search(str(error.body))):
             raise InputError(
                 f"judge {settings.model} at {settings.host}, item {call.item!r}: {reason}; "
@@ -464,7 +461,8 @@ async def _once(client: "AsyncOpenAI", call: Call, attempt: int, settings: Judge
     if model not in settings.names:
         failure = "another model answered"
     elif isinstance(content, str):
-        text = _clean(content, settings.key if len(settings.key or "") >= _SECRET else None)
+        # Shorter keys are placeholders ("none", "EMPTY") that a judge may well write.
+        text = _clean(content, settings.key if len(settings.key or "") >= 16 else None)
     else:
         failure = f"no text (finish_reason {choice.get('finish_reason')})"
         failure += f", refusal: {refusal}" if refusal else ""
@@ -478,25 +476,8 @@ async def _once(client: "AsyncOpenAI", call: Call, attempt: int, settings: Judge
     )
 
 
-def _reason(error: "APIError", settings: JudgeSettings) -> str:
-    """Say in words what went wrong; the text may hold the key."""
-    from openai import APIStatusError, APITimeoutError
-
-    if isinstance(error, APITimeoutError):
-        return f"no reply within {settings.timeout:g} s"
-    if isinstance(error, APIStatusError):
-        body = error.body
-        message = body.get("message") if isinstance(body, dict) else None
-        return f"HTTP {error.status_code}: {message or body}"
-    cause = error.__cause__ or error
-    return str(cause) or type(cause).__name__
-
-
 def _clean(text: str, key: str | None) -> str:
-    """Return a text that came back without the key, and such that it can be written.
-
-    A reply of few tokens may end within an emoji: half a character is in no encoding.
-    """
+    """Return a text without the key and without half an emoji, at which few tokens may end."""
     return (text.replace(key, "[key]") if key else text).encode(errors="replace").decode()
 
 

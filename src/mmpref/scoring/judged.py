@@ -4,10 +4,11 @@ import ast
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -70,101 +71,104 @@ def calls(
     return [Call(item.id, run, messages, max_tokens, temperatures) for run in runs]
 
 
-def verdict(
-    item: Item,
-    resources: Resources,
-    official: Callable[[Texts], Score | None],
-    strict: Callable[[str], Score | None],
-    values: Callable[[Score], Values],
-    names: Sequence[str],
-    parts: Sequence[str],
-    about: Mapping[str, str],
-    is_flawed: Callable[[Values], bool],
-    show: Callable[[Values], str],
-) -> dict[str, Any]:
-    """Return the columns of an item: what `values` makes of the scores in the judge's replies.
+@dataclass(frozen=True)
+class Scale(Generic[Score]):
+    """How a benchmark turns the judge's replies into verdicts and metrics, under both readings.
 
-    Columns: `items` (1), `unparsed` (1 when no judge run gave a strict score), `differs` (0 or 1),
-    `judge_failures` (judge runs without a strict score), and by reading and run `READING_items_RUN`
-    (0 or 1) and, of all `names`, `READING_NAME_RUN` (0 where the run does not count); all of these
-    also under each of `parts`, as PART/COLUMN. For the reader `about`, `flawed` (by the means over
-    the strict scores), `note` and `expected`.
+    `official` reads the replies of a judge run, `strict` a text; `values` are the numbers, called
+    `names`, that a score stands for. `parts` of the benchmark that an item is in have metrics of
+    their own; `about` has columns for the reader. `is_flawed` takes the means over the strict
+    scores. In the official reading means over items are `mean_rounded` and metrics `rounded`.
     """
-    given = texts(item, resources)
 
-    def counted(score: Score | None) -> Values | None:
-        return None if score is None else values(score)
+    official: Callable[[Texts], Score | None]
+    strict: Callable[[str], Score | None]
+    names: Sequence[str]
+    values: Callable[[Score], Values]
+    parts: Callable[[Item], Sequence[str]]
+    about: Callable[[Item, Resources], Mapping[str, str]]
+    is_flawed: Callable[[Values], bool]
+    show: Callable[[Values], str]
+    measures: Mapping[str, Measure]
+    rounded: Callable[[Array], Array]
+    mean_rounded: Callable[[Array], Array] = np.asarray
 
-    readings = {
-        "official": [counted(official(run)) for run in given],
-        "strict": [counted(first(strict, run)) for run in given],
-    }
-    scores = [run for run in readings["strict"] if run is not None]
-    differs = readings["official"] != readings["strict"]
-    columns: dict[str, float] = {
-        "items": 1,
-        "unparsed": int(not scores),
-        "differs": int(differs),
-        "judge_failures": len(given) - len(scores),
-    }
-    shown = {}
-    for reading, runs in readings.items():
-        shown[reading] = ", ".join("nothing" if run is None else show(run) for run in runs)
-        for number, run in enumerate(runs):
-            columns[f"{reading}_items_{number}"] = int(run is not None)
-            columns |= {f"{reading}_{name}_{number}": run[name] if run else 0 for name in names}
-    note = f"judged {shown['strict']}"
-    if differs:
-        note += f" (official: {shown['official']})"
-    pairs = zip(given, readings["strict"], strict=True)
-    failed = [text for run, found in pairs if found is None for text in run if text is not None]
-    if failed:
-        note += f"; not understood: {shorten(failed[-1], 120)!r}"
-    means = {name: sum(run[name] for run in scores) / len(scores) for name in names if scores}
-    return {
-        **columns,
-        **{f"{part}/{name}": value for part in parts for name, value in columns.items()},
-        **about,
-        "flawed": bool(means) and is_flawed(means),
-        "note": note,
-        "expected": shorten(f"Reference: {item.truth['reference']}", 300),
-    }
+    def verdict(self, item: Item, response: str, resources: Resources) -> dict[str, Any]:
+        """Return the columns of an item.
 
+        Columns: `items` (1), `unparsed` (1 when no judge run gave a strict score), `differs` (0 or
+        1), `judge_failures` (judge runs without a strict score), and by reading and run
+        `READING_items_RUN` (0 or 1) and `READING_NAME_RUN` (0 where the run does not count); all of
+        these also by part, as PART/COLUMN; `about`, `flawed`, `note` and `expected`.
+        """
+        given = texts(item, resources)
+        scores = {
+            "official": [self.official(run) for run in given],
+            "strict": [first(self.strict, run) for run in given],
+        }
+        said = {
+            reading: [None if score is None else self.values(score) for score in of_runs]
+            for reading, of_runs in scores.items()
+        }
+        counted = [values for values in said["strict"] if values is not None]
+        columns: dict[str, float] = {
+            "items": 1,
+            "unparsed": int(not counted),
+            "differs": int(said["official"] != said["strict"]),
+            "judge_failures": len(given) - len(counted),
+        }
+        shown = {}
+        for reading, of_runs in said.items():
+            for run, values in enumerate(of_runs):
+                columns[f"{reading}_items_{run}"] = int(values is not None)
+                for name in self.names:
+                    columns[f"{reading}_{name}_{run}"] = values[name] if values else 0
+            shown[reading] = ", ".join("nothing" if v is None else self.show(v) for v in of_runs)
+        note = f"judged {shown['strict']}"
+        if columns["differs"]:
+            note += f" (official: {shown['official']})"
+        failed = [run for run, values in zip(given, said["strict"], strict=True) if values is None]
+        unread = [text for run in failed for text in run if text is not None]
+        if unread:
+            note += f"; not understood: {shorten(unread[-1], 120)!r}"
+        sums = {name: sum(values[name] for values in counted) for name in self.names if counted}
+        means = {name: total / len(counted) for name, total in sums.items()}
+        return {
+            **columns,
+            **{f"{p}/{name}": value for p in self.parts(item) for name, value in columns.items()},
+            **self.about(item, resources),
+            "flawed": bool(means) and self.is_flawed(means),
+            "note": note,
+            "expected": shorten(f"Reference: {item.truth['reference']}", 300),
+        }
 
-def metrics(
-    columns: set[str],
-    measures: Mapping[str, Measure],
-    rounded: Callable[[Array], Array],
-    mean_rounded: Callable[[Array], Array] = np.asarray,
-) -> dict[str, Metric]:
-    """Return the metrics of both readings, from `measures` by NAME or PART/NAME.
+    def metrics(self, columns: set[str]) -> dict[str, Metric]:
+        """Return the metrics of both readings, from `measures` by NAME or PART/NAME.
 
-    A metric is the mean over judge runs, each with the mean over its items; a measure with another
-    summary takes several runs. Parts that no item has are left out. In the official reading means
-    over items are `mean_rounded` and metrics `rounded`.
-    """
-    runs = sum(f"strict_items_{run}" in columns for run in range(len(columns)))
+        A metric is the mean over judge runs, each with the mean over its items; a measure with
+        another summary takes several runs. Parts that no item is in are left out.
+        """
+        runs = sum(f"strict_items_{run}" in columns for run in range(len(columns)))
+        found = {}
+        for reading in READINGS:
+            for name, measure in self.measures.items():
+                part = name[: name.rfind("/") + 1]
+                if f"{part}items" in columns and (runs > 1 or measure.over_runs is np.nanmean):
+                    compute = partial(self._compute, measure, reading, part, runs)
+                    found[f"{reading}/{name}"] = Metric(compute, measure.better, measure.meaning)
+        return found
 
-    def compute(measure: Measure, reading: str, prefix: str, sums: Sums) -> Array:
+    def _compute(self, measure: Measure, reading: str, part: str, runs: int, sums: Sums) -> Array:
         def mean(run: int, name: str) -> Array:
-            start = f"{prefix}{reading}_"
+            start = f"{part}{reading}_"
             found = ratio(sums[f"{start}{name}_{run}"], sums[f"{start}items_{run}"])
-            return mean_rounded(found) if reading == "official" else found
+            return self.mean_rounded(found) if reading == "official" else found
 
         by_run = np.stack([measure.compute(partial(mean, run)) for run in range(runs)], axis=-1)
         with warnings.catch_warnings():  # about items without a score in any run
             warnings.simplefilter("ignore", RuntimeWarning)
             summary = measure.over_runs(by_run, axis=-1)
-        return rounded(summary) if reading == "official" else summary
-
-    found = {}
-    for reading in READINGS:
-        for name, measure in measures.items():
-            prefix = name[: name.rfind("/") + 1]
-            if f"{prefix}items" in columns and (runs > 1 or measure.over_runs is np.nanmean):
-                of_sums = partial(compute, measure, reading, prefix)
-                found[f"{reading}/{name}"] = Metric(of_sums, measure.better, measure.meaning)
-    return found
+        return self.rounded(summary) if reading == "official" else summary
 
 
 def judge_prompt(

@@ -55,33 +55,26 @@ def scorer_of(kind: str) -> Any:
     return module_of(kind, "score")
 
 
-# What all public benchmarks have: a metric and the column it needs.
+# What all public benchmarks have.
 _SHARED = {
-    "unparsed_rate": (
-        "differs",
-        Metric(
-            lambda sums: ratio(sums["unparsed"], sums["items"]),
-            "lower",
-            "share of items whose answer, or the judge's reply to it, could not be parsed",
-        ),
+    "unparsed_rate": Metric(
+        lambda sums: ratio(sums["unparsed"], sums["items"]),
+        "lower",
+        "share of items whose response, or the judge's reply to it, could not be parsed",
     ),
-    "readings_differ": (
-        "differs",
-        Metric(
-            lambda sums: ratio(sums["differs"], sums["items"]),
-            None,
-            "share of items that the two readings judge differently",
-        ),
+    "readings_differ": Metric(
+        lambda sums: ratio(sums["differs"], sums["items"]),
+        None,
+        "share of items that the two readings judge differently",
     ),
-    "judge_failures": (
-        "judge_failures",
-        Metric(
-            lambda sums: sums["judge_failures"],
-            "lower",
-            "questions to the judge without a reply that could be read",
-        ),
+    "judge_failures": Metric(
+        lambda sums: sums["judge_failures"],
+        "lower",
+        "questions to the judge without a reply that could be read",
     ),
 }
+# The columns they need, where these are not called like them.
+_NEEDED = {"unparsed_rate": "differs", "readings_differ": "differs"}
 
 _MENTIONS = pa.list_(pa.struct([("name", pa.string()), ("start", pa.int64()), ("end", pa.int64())]))
 _SPANS = ("hallucinated_mentions", "grounded_mentions")
@@ -107,7 +100,7 @@ class Scores:
     def metrics(self) -> dict[str, Metric]:
         """The metrics of this table, by name; those of a reading are called READING/NAME."""
         columns = set(self.table.columns)
-        shared = {name: metric for name, (column, metric) in _SHARED.items() if column in columns}
+        shared = {name: one for name, one in _SHARED.items() if _NEEDED.get(name, name) in columns}
         return scorer_of(self.kind).metrics(columns) | shared
 
 

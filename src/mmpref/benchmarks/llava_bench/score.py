@@ -10,14 +10,13 @@ import math
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from mmpref.benchmarks.llava_bench.items import CATEGORIES, folder_of, rule_of
 from mmpref.errors import InputError
 from mmpref.records.items import Item
 from mmpref.scoring import judged
 from mmpref.scoring.judge import Call
-from mmpref.scoring.metric import Metric, printed, ratio
+from mmpref.scoring.metric import printed, ratio
 from mmpref.scoring.resources import Resources
 
 _OWN_PROMPT = Path(__file__).with_name("judge.txt")
@@ -31,29 +30,6 @@ _STRICT = re.compile(
     rf"[\s*_`,;|)\]]+(?:(?:and|assistant\s*2)[\s*_`:=]*)?{_NUMBER}[\s*_`)\].]*",
     re.IGNORECASE,
 )
-
-_SCORE = judged.Measure(
-    lambda mean: ratio(mean("model"), mean("reference")) * 100,
-    "higher",
-    "mean score of the answers in percent of that of GPT-4's reference answers",
-)
-_MEASURES = {
-    "score": _SCORE,
-    "reference": judged.Measure(
-        lambda mean: mean("reference") * 10,
-        None,
-        "mean score of GPT-4's reference answers by the judge, times 10",
-    ),
-    "model": judged.Measure(
-        lambda mean: mean("model") * 10,
-        "higher",
-        "mean score of the answers by the judge, times 10",
-    ),
-}
-_MEASURES |= {
-    **{f"{part}/{name}": one for part in CATEGORIES for name, one in _MEASURES.items()},
-    "score_deviation": judged.deviation(_SCORE),
-}
 
 
 def calls(item: Item, response: str, resources: Resources) -> list[Call]:
@@ -113,35 +89,42 @@ def parse(text: str) -> tuple[float, float] | None:
     return (reference, model) if 1 <= reference <= 10 and 1 <= model <= 10 else None
 
 
-def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
-    """Return the columns of `judged.verdict`, with the scores of `reference` and `model`.
-
-    Besides, `category` and `judge_prompt`. `flawed` is what scores below the reference on average.
-    """
-    return judged.verdict(
-        item,
-        resources,
-        official=partial(judged.first, official_scores),
-        strict=parse,
-        values=lambda scores: {"reference": scores[0], "model": scores[1]},
-        names=("reference", "model"),
-        parts=[item.truth["category"]],
-        about={
-            "category": item.truth["category"],
-            "judge_prompt": "official, but for the system message",
-        },
-        is_flawed=lambda mean: mean["model"] < mean["reference"],
-        show=lambda values: (
-            f"{values['model']:g} against {values['reference']:g} for the reference"
-        ),
-    )
-
-
-def metrics(columns: set[str]) -> dict[str, Metric]:
-    """Return the metrics of `judged.metrics`, all also by category.
-
-    Official numbers are rounded as `summarize_gpt_review.py` prints them: means to three decimals
-    before the ratio is taken, in the end to one.
-    """
-    one, three = partial(printed, digits=1), partial(printed, digits=3)
-    return judged.metrics(columns, _MEASURES, one, mean_rounded=three)
+_MEASURES = {
+    "score": judged.Measure(
+        lambda mean: ratio(mean("model"), mean("reference")) * 100,
+        "higher",
+        "mean score of the answers in percent of that of GPT-4's reference answers",
+    ),
+    "reference": judged.Measure(
+        lambda mean: mean("reference") * 10,
+        None,
+        "mean score of GPT-4's reference answers by the judge, times 10",
+    ),
+    "model": judged.Measure(
+        lambda mean: mean("model") * 10,
+        "higher",
+        "mean score of the answers by the judge, times 10",
+    ),
+}
+_SCALE = judged.Scale(
+    official=partial(judged.first, official_scores),
+    strict=parse,
+    names=("reference", "model"),
+    values=lambda scores: {"reference": scores[0], "model": scores[1]},
+    parts=lambda item: [item.truth["category"]],
+    about=lambda item, resources: {
+        "category": item.truth["category"],
+        "judge_prompt": "official, but for the system message",
+    },
+    is_flawed=lambda mean: mean["model"] < mean["reference"],
+    show=lambda pair: f"{pair['model']:g} against {pair['reference']:g} for the reference",
+    measures={
+        **_MEASURES,
+        **{f"{part}/{name}": one for part in CATEGORIES for name, one in _MEASURES.items()},
+        "score_deviation": judged.deviation(_MEASURES["score"]),
+    },
+    # As `summarize_gpt_review.py` prints them.
+    mean_rounded=partial(printed, digits=3),
+    rounded=partial(printed, digits=1),
+)
+verdict, metrics = _SCALE.verdict, _SCALE.metrics

@@ -6,7 +6,6 @@ Official: `mm-vet_evaluator.py` (the same as a notebook) of yuweihao/MM-Vet.
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from mmpref.benchmarks.mm_vet.items import CAPABILITIES
 from mmpref.records.items import Item
 from mmpref.scoring import judged
 from mmpref.scoring.judge import Call
-from mmpref.scoring.metric import Metric
 from mmpref.scoring.resources import Resources
 
 _prompt = partial(
@@ -28,15 +26,6 @@ _TEMPERATURES = (0.0, 0.0, 0.5, 1.0, 1.5)
 _MAX_TOKENS = 3
 
 _SCORE = re.compile(r"[\s*_`\"']*(\d+(?:\.\d*)?|\.\d+)(?![\w%/-]|\.\d)")
-
-_MEASURE = judged.Measure(
-    lambda mean: mean("score") * 100, "higher", "mean score of the answers by the judge, 0 to 100"
-)
-_MEASURES = {
-    "score": _MEASURE,
-    "score_deviation": judged.deviation(_MEASURE),
-    **{f"{capability}/score": _MEASURE for capability in CAPABILITIES},
-}
 
 
 def calls(item: Item, response: str, resources: Resources) -> list[Call]:
@@ -78,39 +67,33 @@ def parse(text: str) -> float | None:
     return score if score is not None and score <= 1 else None
 
 
-def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
-    """Return the columns of `judged.verdict`, with `score` (0 to 1), and `judge_prompt`.
-
-    When the evaluator can read none of the replies, the official score is 0. `judge_prompt` is
-    `official` or `mmpref`; `flawed` is what scores below 0.5 on average.
-    """
-    return judged.verdict(
-        item,
-        resources,
-        official=_official,
-        strict=parse,
-        values=lambda score: {"score": score},
-        names=("score",),
-        parts=[name for name in CAPABILITIES if name in item.truth["capability"]],
-        about={"judge_prompt": _prompt(resources)[1]},
-        is_flawed=lambda mean: mean["score"] < 0.5,
-        show=lambda values: f"{values['score']:g} of 1",
-    )
-
-
-def metrics(columns: set[str]) -> dict[str, Metric]:
-    """Return the metrics of `judged.metrics`, the score also by capability.
-
-    The paper has five judge runs; the standard deviation is that of the population, as in the
-    evaluator. Official numbers are rounded to one decimal, as NumPy rounds. The evaluator adds up
-    the scores in floating point, item after item; where a mean lies halfway between two decimals
-    (often in `gen`, which has 80 items) the digit printed is its only for column sums that were
-    taken in the same way.
-    """
-    return judged.metrics(columns, _MEASURES, lambda values: np.round(values, 1))
-
-
 def _official(given: judged.Texts) -> float | None:
     """Return the evaluator's score of a judge run, None when it would still be asking."""
     score = judged.first(official_score, given)
     return 0.0 if score is None and given and given[-1] is not None else score
+
+
+_MEASURE = judged.Measure(
+    lambda mean: mean("score") * 100, "higher", "mean score of the answers by the judge, 0 to 100"
+)
+_SCALE = judged.Scale(
+    official=_official,
+    strict=parse,
+    names=("score",),
+    values=lambda score: {"score": score},
+    parts=lambda item: [name for name in CAPABILITIES if name in item.truth["capability"]],
+    about=lambda item, resources: {"judge_prompt": _prompt(resources)[1]},
+    is_flawed=lambda mean: mean["score"] < 0.5,
+    show=lambda values: f"{values['score']:g} of 1",
+    # The paper has five judge runs.
+    measures={
+        "score": _MEASURE,
+        "score_deviation": judged.deviation(_MEASURE),
+        **{f"{capability}/score": _MEASURE for capability in CAPABILITIES},
+    },
+    # The evaluator adds up in floating point, item after item, and rounds as NumPy does; where a
+    # mean lies halfway between two decimals (often in `gen`, which has 80 items) the digit printed
+    # is its only for column sums that were taken in the same way.
+    rounded=lambda values: np.round(values, 1),
+)
+verdict, metrics = _SCALE.verdict, _SCALE.metrics

@@ -16,7 +16,7 @@ from mmpref.errors import InputError
 from mmpref.records.items import Item, load_image
 from mmpref.scoring import judged
 from mmpref.scoring.judge import Call, image_part
-from mmpref.scoring.metric import Metric, printed
+from mmpref.scoring.metric import printed
 from mmpref.scoring.resources import Resources
 
 _OFFICIAL_PROMPT = ("eval_gpt4.py", "eval_gpt_mmhal.py")
@@ -36,25 +36,6 @@ _RATING = re.compile(
     r"(?P<more>[ \t]*(?:[-–—/]|or|to|and)[ \t]*\d)?",
     re.IGNORECASE,
 )
-
-_SCORE = judged.Measure(
-    lambda mean: mean("score"), "higher", "mean rating of the answers by the judge, 0 to 6"
-)
-_MEASURES = {
-    "score": _SCORE,
-    "hallucination_rate": judged.Measure(
-        lambda mean: mean("hallucinated"),
-        "lower",
-        "share of answers rated below 3: with a hallucination",
-    ),
-    "informativeness": judged.Measure(
-        lambda mean: mean("informative") / 3 * 100,
-        "higher",
-        "mean rating regardless of hallucinations, in percent of the best",
-    ),
-    "score_deviation": judged.deviation(_SCORE),
-    **{f"{part}/score": _SCORE for part in TYPES},
-}
 
 
 def calls(item: Item, response: str, resources: Resources) -> list[Call]:
@@ -111,36 +92,44 @@ def parse(text: str) -> int | None:
     return rating if rating is not None and rating <= 6 else None
 
 
-def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
-    """Return the columns of `judged.verdict`, with `score`, `hallucinated` and `informative`.
-
-    `score` is the rating, `hallucinated` 1 below 3, `informative` the rating without its 3 points
-    for the absence of hallucinations. Besides, `type` and `judge_prompt` (`official` or `mmpref`).
-    `flawed` is what is rated below 3 on average.
-    """
-    return judged.verdict(
-        item,
-        resources,
-        official=partial(judged.first, official_rating),
-        strict=parse,
-        values=_values,
-        names=("score", "hallucinated", "informative"),
-        parts=[item.truth["type"]],
-        about={"type": item.truth["type"], "judge_prompt": _prompt(resources)[1]},
-        is_flawed=lambda mean: mean["score"] < 3,
-        show=lambda values: f"{values['score']} of 6",
-    )
-
-
-def metrics(columns: set[str]) -> dict[str, Metric]:
-    """Return the metrics of `judged.metrics`, the score also by question type.
-
-    Official numbers have two decimals, as printed, after the mean over several runs is taken.
-    """
-    return judged.metrics(columns, _MEASURES, partial(printed, digits=2))
-
-
 def _values(rating: int) -> judged.Values:
     hallucinated = rating < 3
+    # Without the 3 points for the absence of hallucinations.
     informative = rating if hallucinated else rating - 3
     return {"score": rating, "hallucinated": int(hallucinated), "informative": informative}
+
+
+_SCORE = judged.Measure(
+    lambda mean: mean("score"), "higher", "mean rating of the answers by the judge, 0 to 6"
+)
+_SCALE = judged.Scale(
+    official=partial(judged.first, official_rating),
+    strict=parse,
+    names=("score", "hallucinated", "informative"),
+    values=_values,
+    parts=lambda item: [item.truth["type"]],
+    about=lambda item, resources: {
+        "type": item.truth["type"],
+        "judge_prompt": _prompt(resources)[1],
+    },
+    is_flawed=lambda mean: mean["score"] < 3,
+    show=lambda values: f"{values['score']} of 6",
+    measures={
+        "score": _SCORE,
+        "hallucination_rate": judged.Measure(
+            lambda mean: mean("hallucinated"),
+            "lower",
+            "share of answers rated below 3: with a hallucination",
+        ),
+        "informativeness": judged.Measure(
+            lambda mean: mean("informative") / 3 * 100,
+            "higher",
+            "mean rating regardless of hallucinations, in percent of the best",
+        ),
+        "score_deviation": judged.deviation(_SCORE),
+        **{f"{part}/score": _SCORE for part in TYPES},
+    },
+    # As printed, after the mean over several runs is taken.
+    rounded=partial(printed, digits=2),
+)
+verdict, metrics = _SCALE.verdict, _SCALE.metrics
