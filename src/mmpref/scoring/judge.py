@@ -290,8 +290,7 @@ def by_item(replies: Iterable[Reply]) -> dict[str, list[Reply]]:
 
 
 _REPLY = TypeAdapter(Reply)
-_Key = tuple[str, int, int, str]
-_Known = dict[_Key, Reply]
+_Known = dict[tuple[str, int, int, str], Reply]
 
 
 def _request(call: Call, attempt: int, judge: Judge) -> dict[str, Any]:
@@ -303,7 +302,7 @@ def _request(call: Call, attempt: int, judge: Judge) -> dict[str, Any]:
     }
 
 
-def _key(call: Call, attempt: int, judge: Judge) -> _Key:
+def _key(call: Call, attempt: int, judge: Judge) -> tuple[str, int, int, str]:
     return call.item, call.run, attempt, prompt_sha256(call, attempt, judge)
 
 
