@@ -13,7 +13,7 @@ class AnswerFormat:
     """How an official scorer takes responses; our own lines `{"id", "response"}` always work too.
 
     `layout` is `lines` (an object per line), `array` or `mapping` (of ids to responses); `id` and
-    `text` are the fields that may hold a response's item and its text, the first one present counts;
+    `text` are the fields that may hold the item's id and the text, the first one present counts;
     `normal_id` maps an id as people write it to the item's. Where a format has no ids of its own,
     `find` maps the items to a function that returns the id of the one a row is about, or None; or,
     with `questions`, rows hold the questions instead, all of them in the benchmark's order.

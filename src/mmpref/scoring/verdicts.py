@@ -211,7 +211,8 @@ def summary(content: Mapping[str, Any]) -> str:
     """Return what `write_scores` wrote as lines to read: a metric, and its value by reading."""
     readings = {name: content[name] for name in (*READINGS, "metrics") if name in content}
     table = pd.DataFrame(readings, dtype=float)
-    lines = [f"{content['benchmark']}: {content['items']} items, {content['empty']} empty responses"]
+    items, empty = content["items"], content["empty"]
+    lines = [f"{content['benchmark']}: {items} items, {empty} empty responses"]
     lines.append(table.to_string(float_format="{:.6g}".format, na_rep="–", col_space=11))
     lines += [f"{name}: {content[name]:.6g}" for name in _SHARED if name in content]
     return "\n".join(lines)
