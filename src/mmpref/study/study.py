@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from mmpref.errors import InputError
-from mmpref.study.benchmarks import PACKAGE, BenchmarkSource, Judge
+from mmpref.study.benchmarks import PACKAGE, BenchmarkSource, Judge, Responses
 from mmpref.study.explanation import did_you_mean, explanation, read_yaml, wrong
 from mmpref.study.models import Model
 from mmpref.study.parts import Name, Part
@@ -21,7 +21,6 @@ from mmpref.study.preferences import Preferences
 from mmpref.study.reference import Reference
 from mmpref.study.registry import OneOf
 from mmpref.study.report import Report, Table
-from mmpref.study.responses import Responses
 from mmpref.study.runs import Run, Training
 
 
