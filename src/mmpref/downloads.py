@@ -19,7 +19,7 @@ from mmpref.errors import InputError
 from mmpref.files import remove, sha256
 from mmpref.fingerprint import fingerprint
 from mmpref.progress import say, track
-from mmpref.study.explanation import did_you_mean, plain, read_yaml, wrong
+from mmpref.study.explanation import did_you_mean, read_yaml, wrong
 from mmpref.study.parts import Count, Part
 
 # Not by its name in a string: the digest of every score would change with every download added.
@@ -137,7 +137,7 @@ def load(config: str | Path = CONFIG) -> dict[str, Download]:
     try:
         return TypeAdapter(dict[str, Download]).validate_python(read_yaml(config))
     except ValidationError as error:
-        raise wrong(config, error, plain) from None
+        raise wrong(config, error) from None
 
 
 def fetch(
@@ -151,9 +151,8 @@ def fetch(
     again: it waits in a hidden folder beside `target`. Files whose sum is not in `config` are
     trusted on first use: the sum goes to the manifest, and holds as long as that is in `target`.
 
-    Raises:
-        InputError: there is no such download; a file cannot be fetched, has another sum or number
-            of rows, or has to be got by hand.
+    Raises InputError when there is no such download, or a file cannot be fetched, has another sum
+    or number of rows, or has to be got by hand.
     """
     download, target = _named(name, config), Path(target)
     mirror = mirror or os.environ.get(MIRROR)
@@ -327,10 +326,8 @@ def _put(
 ) -> Iterator[Entry]:
     """Copy files, by their paths, into the new folder; check them."""
     if not files or (file.count and len(files) != file.count):
-        raise InputError(
-            f"{job.name}: {file.path}: {len(files)} files in {origin}, not "
-            f"{file.count or 'any'}; get all of them"
-        )
+        problem = f"{len(files)} files in {origin}, not {file.count or 'any'}; get all of them"
+        raise InputError(f"{job.name}: {file.path}: {problem}")
     shown = track(files.items(), f"{job.name}: {file.path}", len(files))
     for relative, source in shown if file.is_folder else files.items():
         path = job.new / relative

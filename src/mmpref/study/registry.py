@@ -1,9 +1,7 @@
-"""What a study can name, found by looking into a folder.
+"""What a study can name, found by looking into a folder: there is no list to add it to.
 
-A file in `mmpref/objectives` is an objective, one in `mmpref/datasets` a source of pairs, a folder
-in `mmpref/benchmarks` a benchmark: there is no list to add them to. All of them are imported to
-read a study, by every job of a cluster, so they import what takes time (torch, pyarrow, PIL) where
-they use it.
+Every job of a cluster imports all of it to read the study, so what takes time to import (torch,
+pyarrow, PIL) is imported where it is used.
 """
 
 import importlib

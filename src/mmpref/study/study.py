@@ -1,8 +1,7 @@
 """The study: one YAML file, typed and checked before anything runs.
 
-Its topics are the other modules here; what people add (objectives, datasets) declares its settings
-where it is. The JSON schema (`config/schema.json`) and the table in `config/README.md` are written
-from these classes by `python -m mmpref.study.documentation`; a test fails when they drift.
+What people add (objectives, datasets) declares its settings where it is. `config/schema.json` and
+the tables of `config/README.md` are written from these classes; a test fails when they drift.
 """
 
 from collections.abc import Iterator, Mapping
