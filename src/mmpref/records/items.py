@@ -22,10 +22,9 @@ _SCHEMA = schema_of(id=TEXT, images=pa.list_(IMAGE), prompt=TEXT, truth=TEXT)
 class Item:
     """One question of a benchmark.
 
-    `images` holds encoded image files (PNG, JPEG, ...), or the paths of such files, relative to
-    where the workflow runs. `truth["kind"]` says how the response is scored: the folder of
-    `mmpref.benchmarks` of that name, whose module `items` says what else is in `truth`; often
-    `image`, the image's file name.
+    `images` holds encoded image files, or their paths, relative to where the workflow runs.
+    `truth["kind"]` is the folder of `mmpref.benchmarks` that scores the response; its module
+    `items` says what else is in `truth`, often `image`, the image's file name.
     """
 
     id: str
@@ -45,8 +44,8 @@ def write_items(path: str | Path, items: Iterable[Item]) -> None:
 class Items(Rows[Item]):
     """The items of a benchmark by number, read when they are asked for, as `Pairs` are.
 
-    Opening raises InputError when it cannot be read as one, lacks a column, or holds a text that
-    `write_items` would refuse; reading an item, when its image is neither there nor named.
+    Opening raises InputError when the file cannot be read, or holds what `write_items` refuses;
+    reading an item, when its image is neither there nor named.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -111,14 +110,11 @@ def _checked(path: str | Path, items: Iterable[Item]) -> Iterator[Item]:
         first = rows.setdefault(item.id, row)
         if first != row:
             raise InputError(f"{where}: id: already in row {first}; make ids unique")
-        if problem := _truth_problem(item.truth):
+        kind = item.truth.get("kind") if isinstance(item.truth, dict) else None
+        problem = f'not an object whose "kind" is one of {", ".join(kinds())}'
+        if kind in kinds():
+            check = getattr(module_of(kind, "items"), "problem", None)
+            problem = check and check(item.truth)
+        if problem:
             raise InputError(f"{where}: truth: {problem}")
         yield item
-
-
-def _truth_problem(truth: object) -> str | None:
-    kind = truth.get("kind") if isinstance(truth, dict) else None
-    if kind not in kinds():
-        return f'not an object whose "kind" is one of {", ".join(kinds())}'
-    check = getattr(module_of(str(kind), "items"), "problem", None)
-    return check(truth) if check else None

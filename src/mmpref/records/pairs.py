@@ -1,9 +1,4 @@
-"""The preference record, its Parquet file, and what happens to rows that cannot become one.
-
-A source yields `Candidate`s: rows as they were found, unchecked. `validate` turns each into a
-`Pair` or into a `Quarantined` row that says what is wrong with it; `write_valid_pairs` writes the
-ones to `pairs.parquet` and the others to `quarantine.jsonl` beside it.
-"""
+"""The pairs' Parquet file, and what happens to rows that cannot become a pair."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -104,8 +99,7 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
     """Write pairs as a Parquet file that `datasets` loads and TRL's DPOTrainer trains on.
 
     Returns how many. Equal pairs give equal bytes; an image that several share is stored once. A
-    pair without rejected answer gets an empty list of messages there, which `Pairs` refuses unless
-    told otherwise.
+    missing rejected answer is an empty list of messages.
     """
     return write_rows(path, SCHEMA, map(_row, pairs))
 
@@ -113,13 +107,9 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
 class Pairs(Rows[Pair]):
     """The pairs of a file that `write_pairs` wrote, or of one that looks the same, by number.
 
-    A pair is read when it is asked for, in a time and with a memory that do not depend on the size
-    of the file.
-
-    InputError names the file, and the row and the field where there is one. Opening raises it when
-    the file cannot be read, a text is missing or empty, or an id occurs twice; reading a pair, when
-    its image is not embedded, or the file is damaged there or was changed after it was opened.
-    `require_rejected` is that of `validate`.
+    Opening raises InputError when the file cannot be read, a text is missing or empty, or an id
+    occurs twice; reading a pair, when its image is not embedded, or the file is damaged there or
+    was changed after it was opened. `require_rejected` is that of `validate`.
     """
 
     def __init__(self, path: str | Path, require_rejected: bool = True) -> None:
@@ -164,22 +154,20 @@ def _demand(condition: object, field: str, reason: str) -> None:
 
 def _pair(candidate: Candidate, require_rejected: bool) -> Pair:
     """Return the pair a candidate is; raises _FieldError for the first thing that is wrong."""
-    texts = {name: _text(name, getattr(candidate, name)) for name in ("id", "prompt", "chosen")}
+    identifier = _text("id", candidate.id)
+    prompt = _text("prompt", candidate.prompt)
+    chosen = _text("chosen", candidate.chosen)
     sampled = candidate.rejected is None and not require_rejected
-    texts["rejected"] = "" if sampled else _text("rejected", candidate.rejected)
+    rejected = "" if sampled else _text("rejected", candidate.rejected)
     _demand_type("more_rejected", candidate.more_rejected, list | tuple, "a list of texts")
     more = tuple(_text("more_rejected", text) for text in candidate.more_rejected)
-    for name, text in [
-        ("rejected", texts["rejected"]),
-        *(("more_rejected", text) for text in more),
-    ]:
-        _demand(texts["chosen"].split() != text.split(), name, "is the same as chosen")
+    for name, text in [("rejected", rejected), *(("more_rejected", text) for text in more)]:
+        _demand(chosen.split() != text.split(), name, "is the same as chosen")
     _demand_type("images", candidate.images, list | tuple, "a list of images")
     _demand(candidate.images, "images", "is empty")
     images = tuple(map(_image, candidate.images))
-    return Pair(
-        **texts, images=images, source=candidate.source, meta=candidate.meta, more_rejected=more
-    )
+    source, meta = candidate.source, candidate.meta
+    return Pair(identifier, images, prompt, chosen, rejected, source, meta, more)
 
 
 def _text(name: str, value: Any) -> str:
@@ -208,9 +196,8 @@ def _demand_type(name: str, value: Any, wanted: Any, words: str) -> None:
 
 
 def _content(candidate: Candidate) -> dict[str, Any]:
-    content = dict(vars(candidate))
-    for name in ("file", "row", "id", *(() if candidate.more_rejected else ("more_rejected",))):
-        del content[name]
+    left_out = {"file", "row", "id"} | (set() if candidate.more_rejected else {"more_rejected"})
+    content = {name: value for name, value in vars(candidate).items() if name not in left_out}
     if isinstance(candidate.images, list | tuple):
         content["images"] = [
             f"<{len(image)} bytes>" if isinstance(image, bytes) else image
@@ -258,23 +245,17 @@ def _pair_of_row(row: dict[str, Any], require_rejected: bool) -> Pair:
         meta = json.loads(row["meta"] or "")
     except ValueError:
         meta = None
-    fine = isinstance(meta, dict)
-    _demand(fine, "meta", "must be a JSON object; write {} when there is nothing to say")
-    return Pair(
-        id=row["id"],
-        images=tuple(image["bytes"] for image in images),
-        prompt=_message("prompt", row["prompt"], "user"),
-        chosen=_message("chosen", row["chosen"], "assistant"),
-        rejected=_message("rejected", row["rejected"], "assistant") if row["rejected"] else "",
-        source=row["source"],
-        meta=meta,
-        more_rejected=tuple(more),
-    )
+    nothing = "must be a JSON object; write {} when there is nothing to say"
+    _demand(isinstance(meta, dict), "meta", nothing)
+    files = tuple(image["bytes"] for image in images)
+    prompt, chosen = _message(row, "prompt", "user"), _message(row, "chosen", "assistant")
+    rejected = _message(row, "rejected", "assistant") if row["rejected"] else ""
+    return Pair(row["id"], files, prompt, chosen, rejected, row["source"], meta, tuple(more))
 
 
-def _message(name: str, messages: list[dict[str, str | None] | None] | None, role: str) -> str:
-    message = messages[0] if messages and len(messages) == 1 else None
+def _message(row: dict[str, Any], name: str, role: str) -> str:
+    message = row[name][0] if row[name] and len(row[name]) == 1 else None
     content = message["content"] if message and message["role"] == role else None
-    if not content or not content.strip():
-        raise _FieldError(name, f"must hold one message of role {role} with a text")
-    return content
+    fine = content and content.strip()
+    _demand(fine, name, f"must hold one message of role {role} with a text")
+    return str(content)

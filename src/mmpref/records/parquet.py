@@ -1,16 +1,14 @@
 """Parquet files of rows with images: read by number, each image stored once.
 
-A file consists of small row groups. To read a row is to read its group, so neither time nor memory
-depend on the size of the file. Rows that share an image lie in the same group, where its bytes are
-an entry of the column's dictionary. That moves rows of a source that does not yield them side by
-side; the column `position` keeps their order.
+To read a row is to read its row group, which is small. Rows that share an image lie in the same
+group, where its bytes are an entry of a dictionary; the column `position` keeps their order.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import blake2b
 from itertools import count
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
@@ -30,9 +28,6 @@ MOST_ROWS = 4 * GROUP_ROWS
 MOST_BYTES = 4 * GROUP_BYTES
 MOST_EXPANDED = 64 * 2**20
 """Here a row group ends anyway, its images counted for each row: other readers expand them."""
-
-GROUPS_AT_ONCE = 4
-"""How many row groups are read together where only their texts are."""
 
 CACHE_BYTES = 32 * 2**20
 """Row groups kept in memory: small files are decoded once, large ones hardly gain from it."""
@@ -67,12 +62,10 @@ class Rows(Sequence[T]):
     """The rows of a Parquet file by number, each as what `record` makes of it.
 
     Numbers follow the column `position`; in a file without it, the order of the file. A file may
-    lack the columns in `optional`. Held in memory are the row groups last read (`CACHE_BYTES`), one
-    number per row and the file's footer. A slice is a view of the same file. A copy in another
-    process (fork, pickle) opens the file anew; several threads must not share one.
-
-    Every read raises InputError naming the file: when it is missing, damaged or of another format,
-    lacks a column or has one of another type, or was changed since it was opened.
+    lack the columns in `optional`. In memory are the row groups last read (`CACHE_BYTES`), a number
+    per row and the footer. A slice is a view of the same file; a copy in another process (fork,
+    pickle) opens it anew; threads must not share one. Every read raises InputError when the file is
+    missing, damaged or of another format, or was changed since it was opened.
     """
 
     def __init__(
@@ -85,7 +78,6 @@ class Rows(Sequence[T]):
         with self._reading():
             footer = pq.read_metadata(self.path)
             self._dictionary = list(filter(_holds_images, _leaves(footer)))
-            self._file(footer)
             present = footer.schema.to_arrow_schema()
             missing = set(optional) - set(present.names)
             self._columns = [name for name in schema.names if name not in missing]
@@ -100,7 +92,7 @@ class Rows(Sequence[T]):
                 if _shape(found) != _shape(wanted):
                     raise InputError(f"{where}: must be {wanted}, is {found}; convert it")
             sizes = [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
-            self._ends = np.cumsum(sizes, dtype=np.int64)
+            self._starts = np.cumsum([0, *sizes])
             self.places = np.arange(sum(sizes))
             """The row of the file that each number stands for."""
             if "position" in self._columns:
@@ -120,10 +112,9 @@ class Rows(Sequence[T]):
             vars(part).update(vars(self), places=self.places[key])
             return part
         place = int(self.places[key])
-        group = int(np.searchsorted(self._ends, place, side="right"))
+        group = int(np.searchsorted(self._starts, place, side="right")) - 1
         with self._reading():
-            table = self._group(group)
-            (row,) = table.slice(place - self._ends[group] + len(table), 1).to_pylist()
+            (row,) = self._group(group).slice(place - self._starts[group], 1).to_pylist()
         return self.record(row, place + 1)
 
     def record(self, row: Row, number: int) -> Any:
@@ -133,44 +124,44 @@ class Rows(Sequence[T]):
     def without_images(self) -> Iterator[T]:
         """Yield all records of the file, in its order, with their texts only."""
         texts = [name for name in self._columns if name not in ("images", "position")]
-        numbers = count(1)
-        for first in range(0, len(self._ends), GROUPS_AT_ONCE):
+        numbers, groups = count(1), range(len(self._starts) - 1)
+        for first in groups[::4]:
             with self._reading():
-                groups = range(first, min(first + GROUPS_AT_ONCE, len(self._ends)))
-                table = self._file().read_row_groups(groups, texts, use_threads=False)
-                self._demand_rows(table, groups)
-                rows = table.to_pylist()
+                rows = self._read(groups[first : first + 4], texts).to_pylist()
             yield from map(self.record, rows, numbers)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_opened": None, "_cached": {}}
 
-    def _file(self, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    def _file(self) -> pq.ParquetFile:
         process = os.getpid()
         if self._opened is None or self._opened[0] != process:
-            options = {"metadata": footer, "read_dictionary": self._dictionary}
-            file = pq.ParquetFile(self.path, page_checksum_verification=True, **options)
-            self._opened = process, file
+            self._opened = (
+                process,
+                pq.ParquetFile(
+                    self.path, read_dictionary=self._dictionary, page_checksum_verification=True
+                ),
+            )
         return self._opened[1]
+
+    def _read(self, groups: range, columns: Sequence[str]) -> pa.Table:
+        table = self._file().read_row_groups(groups, columns, use_threads=False)
+        wanted = self._starts[groups.stop] - self._starts[groups.start]
+        if len(table) != wanted:  # Arrow takes a damaged column for a short one.
+            raise ValueError(f"{len(table)} rows where {wanted} are expected")
+        return table
 
     def _group(self, index: int) -> pa.Table:
         # Taken out and put back: the group that was not used for longest comes first.
         table = self._cached.pop(index, None)
         if table is None:
-            table = self._file().read_row_group(index, self._columns, use_threads=False)
-            self._demand_rows(table, range(index, index + 1))
+            table = self._read(range(index, index + 1), self._columns)
             sizes = [kept.get_total_buffer_size() for kept in (*self._cached.values(), table)]
             while self._cached and sum(sizes) > CACHE_BYTES:
                 del self._cached[next(iter(self._cached))]
                 del sizes[0]
         self._cached[index] = table
         return table
-
-    def _demand_rows(self, table: pa.Table, groups: range) -> None:
-        """Arrow takes a damaged column for a short one."""
-        wanted = self._ends[groups[-1]] - (self._ends[groups[0] - 1] if groups[0] else 0)
-        if len(table) != wanted:
-            raise ValueError(f"{len(table)} rows where {wanted} are expected")
 
     def _now(self) -> tuple[int, ...] | None:
         try:
@@ -212,13 +203,17 @@ def write_rows(path: str | Path, schema: pa.Schema, rows: Iterable[Row]) -> int:
 
     def noted() -> Iterator[tuple[Row, Images]]:
         for number, row in enumerate(rows):
-            images.append(_images(row))
+            embedded = [image["bytes"] for image in row["images"] if image["bytes"] is not None]
+            images.append({blake2b(data, digest_size=16).digest(): len(data) for data in embedded})
             yield row | {"position": number}, images[-1]
+
+    def stored(order: Iterable[int]) -> int:
+        return sum(size for _, size in _groups((number, images[number]) for number in order))
 
     with replacing(path) as temporary:
         _write(temporary, schema, noted())
         order = _clustered(images)
-        if _stored([images[number] for number in order]) < _stored(images):
+        if stored(order) < stored(range(len(images))):
             scattered: Rows[Row] = Rows(temporary, schema)
             with replacing(temporary) as clustered:
                 _write(clustered, schema, ((scattered[n], images[n]) for n in order))
@@ -252,14 +247,6 @@ def _holds_images(leaf: str) -> bool:
     return leaf.startswith("images.") and leaf.endswith(".bytes")
 
 
-def _images(row: Row) -> Images:
-    return {
-        hashlib.blake2b(image["bytes"], digest_size=16).digest(): len(image["bytes"])
-        for image in row["images"]
-        if image["bytes"] is not None
-    }
-
-
 def _groups(rows: Iterable[tuple[Any, Images]]) -> Iterator[tuple[list[Any], int]]:
     """Yield the rows of each row group, and the size of its images."""
     group: list[Any] = []
@@ -277,11 +264,6 @@ def _groups(rows: Iterable[tuple[Any, Images]]) -> Iterator[tuple[list[Any], int
         held.update(images)
     if group:
         yield group, size
-
-
-def _stored(rows: Iterable[Images]) -> int:
-    """Return how many bytes of images a file of such rows takes."""
-    return sum(size for _, size in _groups((None, images) for images in rows))
 
 
 def _clustered(rows: Sequence[Images]) -> list[int]:

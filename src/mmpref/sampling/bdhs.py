@@ -25,8 +25,7 @@ from mmpref.models import Prompt, VisionLanguageModel
 from mmpref.progress import track
 from mmpref.randomness import generator
 from mmpref.records.images import open_image
-from mmpref.records.rows import Pair
-from mmpref.records.shards import shard_of
+from mmpref.records.rows import Pair, shard_of
 from mmpref.sampling.decoding import Completion, Job, Request, Sampler
 from mmpref.sampling.masking import visible_tokens
 from mmpref.sampling.shards import model_fingerprint
