@@ -282,14 +282,15 @@ def test_logits_exist_a_chunk_at_a_time(llava, picture, monkeypatch, trained):
         torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["lora", "whole"])
-def test_a_trained_head_gets_its_gradient_chunk_by_chunk(llava, picture, monkeypatch, kind):
+@pytest.mark.parametrize("whole", [None, ["lm_head"]])
+def test_a_trained_head_gets_its_gradient_chunk_by_chunk(llava, picture, monkeypatch, whole):
     batch = examples(llava, picture)
     torch.manual_seed(3)
-    head = {"target_modules": ["q_proj", "lm_head"]}
-    if kind == "whole":
-        head = {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}
-    peft.get_peft_model(llava.model, peft.LoraConfig(r=4, init_lora_weights=False, **head))
+    targets = ["q_proj"] if whole else ["q_proj", "lm_head"]
+    config = peft.LoraConfig(
+        r=4, target_modules=targets, modules_to_save=whole, init_lora_weights=False
+    )
+    peft.get_peft_model(llava.model, config)
     reference = dict.fromkeys(VIEWS, LogProbs(torch.tensor([-30.0, -50.0, -20.0]), torch.ones(3)))
     MDPO()(plain(llava, batch, VIEWS), reference).losses.mean().backward()
     expected = gradients(llava)

@@ -102,8 +102,7 @@ class Examples(Dataset[Example]):
 
 
 def workers_for(device: torch.device) -> int:
-    """Return how many processes encode for one that computes."""
-    # On a CPU they would only take time from the model.
+    """Return how many processes encode for one that computes: none take time from a CPU's model."""
     return 2 if device.type == "cuda" else 0
 
 
@@ -112,10 +111,8 @@ def batches_of(dataset: Dataset[T], turns: Iterable[list[Turn]], workers: int) -
 
     Raises InputError where the dataset does, in whatever process.
     """
-    loader = DataLoader(
-        _Careful(dataset), batch_sampler=turns, collate_fn=list, num_workers=workers
-    )
-    for batch in loader:
+    careful = _Careful(dataset)
+    for batch in DataLoader(careful, batch_sampler=turns, collate_fn=list, num_workers=workers):
         for element in batch:
             if isinstance(element, InputError):
                 raise element

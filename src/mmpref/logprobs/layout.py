@@ -128,18 +128,15 @@ def common_start(one: Sequence[object], other: Sequence[object]) -> int:
 
 
 class _Rows:
-    """Rows while they are put together."""
-
     def __init__(self) -> None:
         self.parts: list[tuple[Segment, Tensor, Tensor, Tensor]] = []
         self.total = 0
 
     def add(
-        self, ids: Tensor, positions: Tensor, is_image: Tensor | None = None, **branch: int
+        self, ids: Tensor, positions: Tensor, image: Tensor | None = None, **branch: int
     ) -> int:
-        """Add a trunk, or a `branch`, of text unless `is_image` is given; return its number."""
-        if is_image is None:
-            is_image = torch.zeros_like(ids, dtype=torch.bool)
+        """Add a trunk, or a `branch`, of text unless `image` is given; return its number."""
+        is_image = torch.zeros_like(ids, dtype=torch.bool) if image is None else image
         self.parts.append((Segment(len(ids), **branch), positions, ids, is_image))
         self.total += len(ids)
         return len(self.parts) - 1

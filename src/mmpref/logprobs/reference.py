@@ -46,9 +46,8 @@ def compute_shard(
 ) -> None:
     """Write what a model says of the pairs of a shard, 0 <= `shard` < `shards`.
 
-    Batches that are done are kept in a journal beside `output`, with which an interrupted call goes
-    on; the result is the same to the last bit. Raises InputError when model or pairs cannot be
-    read, a pair is too long for the model, or lacks an answer.
+    An interrupted call goes on from a journal beside `output`, to the same result. Raises
+    InputError when model or pairs cannot be read, a pair is too long, or lacks an answer.
     """
     pairs = Pairs(pairs_file)
     facts = {**origin(pairs_file, model, dtype), "stored": stored.model_dump(mode="json")}

@@ -111,10 +111,11 @@ def _checked(path: str | Path, items: Iterable[Item]) -> Iterator[Item]:
         if first != row:
             raise InputError(f"{where}: id: already in row {first}; make ids unique")
         kind = item.truth.get("kind") if isinstance(item.truth, dict) else None
-        problem = f'not an object whose "kind" is one of {", ".join(kinds())}'
-        if kind in kinds():
-            check = getattr(module_of(kind, "items"), "problem", None)
-            problem = check and check(item.truth)
+        if kind not in kinds():
+            problem = f'not an object whose "kind" is one of {", ".join(kinds())}'
+        else:
+            check = getattr(module_of(str(kind), "items"), "problem", None)
+            problem = check(item.truth) if check else ""
         if problem:
             raise InputError(f"{where}: truth: {problem}")
         yield item

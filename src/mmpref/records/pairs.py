@@ -96,10 +96,9 @@ def write_valid_pairs(
 
 
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
-    """Write pairs as a Parquet file that `datasets` loads and TRL's DPOTrainer trains on.
+    """Write pairs as a Parquet file that `datasets` loads and TRL trains on; return how many.
 
-    Returns how many. Equal pairs give equal bytes; an image that several share is stored once. A
-    missing rejected answer is an empty list of messages.
+    Equal pairs give equal bytes. A missing rejected answer is an empty list of messages.
     """
     return write_rows(path, SCHEMA, map(_row, pairs))
 

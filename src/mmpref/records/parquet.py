@@ -195,9 +195,8 @@ class Rows(Sequence[T]):
 def write_rows(path: str | Path, schema: pa.Schema, rows: Iterable[Row]) -> int:
     """Write rows as Parquet; return how many.
 
-    `schema` is one of `schema_of` with the column `images`, lists of `IMAGE`. An image that several
-    rows share is stored once, unless they are too many for a row group. Equal rows give equal
-    bytes. A file that exists is replaced when all is written.
+    `schema` is one of `schema_of` with `images`, lists of `IMAGE`. An image that several rows share
+    is stored once, unless they are too many for a row group. Equal rows give equal bytes.
     """
     images: list[Images] = []
 

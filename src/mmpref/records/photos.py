@@ -28,7 +28,7 @@ def _turned(image: Image.Image) -> Image.Image:
 KINDS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "": lambda image: image,
     "gray": lambda image: image.convert("L"),
-    "gray16": lambda image: Image.fromarray(np.uint16(image.convert("L")) * 257),
+    "gray16": lambda image: Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257),
     "rgba": lambda image: image.convert("RGBA"),
     "palette": lambda image: image.convert("P", palette=Image.Palette.ADAPTIVE),
     "cmyk": lambda image: image.convert("CMYK"),
