@@ -33,8 +33,7 @@ from PIL import Image
 from mmpref.logprobs.degradation import degraded_images
 from mmpref.records.items import Item, Items, write_items
 from mmpref.records.pairs import Pairs, write_pairs
-from mmpref.records.rows import Pair
-from mmpref.records.shards import shard_of
+from mmpref.records.rows import Pair, shard_of
 
 NUMBERS = (1_000, 4_000, 16_000, 40_000)
 IMAGE_BYTES = 100_000

@@ -5,8 +5,7 @@ from pathlib import Path
 from mmpref.cli import run
 from mmpref.progress import say
 from mmpref.records.pairs import Pairs, write_valid_pairs
-from mmpref.records.rows import candidates
-from mmpref.records.shards import merge
+from mmpref.records.rows import candidates, merge
 
 
 def main(shards: list[Path], output: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from mmpref.cli import run
-from mmpref.logprobs.reference_shard import compute_shard
+from mmpref.logprobs.reference import compute_shard
 from mmpref.study.reference import Stored
 
 

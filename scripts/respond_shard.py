@@ -9,7 +9,7 @@ from mmpref.cli import run
 from mmpref.models.adapter import load_policy
 from mmpref.records.items import Items
 from mmpref.sampling.responses import write_responses
-from mmpref.study.responses import Responses
+from mmpref.study.benchmarks import Responses
 
 
 def main(

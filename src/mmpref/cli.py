@@ -1,12 +1,11 @@
-"""What all scripts share: their command line, and how they end."""
+"""The command line of all scripts, and how they end."""
 
 import os
 import sys
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
-from typing import get_args
+from typing import Any
 
 from mmpref.errors import InputError
 from mmpref.progress import say
@@ -22,20 +21,12 @@ warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers
 SECONDS_FOR_THE_FIRST = 5.0
 
 
-Command = Callable[..., None] | dict[str, Callable[..., None]]
-
-
-def run(main: Command) -> None:
+def run(main: Callable[..., None] | dict[str, Callable[..., None]]) -> None:
     """Call `main` with the arguments of the command line, which its types and docstring describe.
 
     Of several functions the command line names one. A part of a study is given as JSON. Ends with 1
     and one message on wrong input, with 130 on Ctrl-C.
     """
-    ending(lambda: call(main))
-
-
-def call(main: Command) -> None:
-    """Call `main` with the arguments of the command line."""
     import tyro
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
@@ -54,26 +45,10 @@ def call(main: Command) -> None:
             str_from_instance=lambda value: [value.model_dump_json()],
         )
 
-    @registry.primitive_rule
-    def optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[object] | None:
-        kinds = [kind for kind in get_args(info.type) if kind is not type(None)]
-        if kinds not in ([Path], [str], [int]) or len(get_args(info.type)) != 2:
-            return None
-        # tyro writes {None}|PATH; what is left out is None anyway.
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar=kinds[0].__name__.upper(),
-            instance_from_str=lambda texts: kinds[0](texts[0]),
-            is_instance=lambda value: value is None or isinstance(value, kinds[0]),
-            str_from_instance=lambda value: ["none" if value is None else str(value)],
-        )
-
-    config = (tyro.conf.FlagCreatePairsOff,)
+    command: Any = tyro.extras.subcommand_cli_from_dict if isinstance(main, dict) else tyro.cli
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
     with registry:
-        if isinstance(main, dict):
-            tyro.extras.subcommand_cli_from_dict(main, config=config)
-        else:
-            tyro.cli(main, config=config)
+        ending(lambda: command(main, config=config))
 
 
 def ending(main: Callable[[], None]) -> None:

@@ -8,9 +8,11 @@ from pydantic import ValidationError
 
 from mmpref import cli, downloads
 from mmpref.benchmarks.benchmark import Benchmark, named
+from mmpref.benchmarks.public import with_images
 from mmpref.errors import InputError
 from mmpref.progress import say
 from mmpref.study.benchmarks import Judge
+from mmpref.study.explanation import wrong
 
 if TYPE_CHECKING:
     from mmpref.records.items import Item
@@ -73,13 +75,11 @@ def score(
         entry = named(benchmark)
         if not data:
             raise InputError("--data is missing: the folder with the benchmark's files")
-        questions, responses = read_answered(entry, data, answers)
+        questions, responses = _read_answered(entry, data, answers)
         if images:
-            from mmpref.benchmarks.public import with_images
-
             questions = with_images(questions, images)
     if entry and data:
-        about["data"] = used_files(entry, data)
+        about["data"] = _used_files(entry, data)
     resources = Resources(data, similarity)
     if entry and entry.judged == "always" and not judge:
         raise InputError(f"{benchmark} is scored by a judge model; give --judge")
@@ -87,12 +87,11 @@ def score(
         raise InputError("--dry-run says what a judge would cost; give --judge")
     if judge:
         resources = replace(resources, judge=True, judge_runs=judge_runs)
-        part = judge_part(judge)
+        part = _judge(judge)
+        settings = judges.judge_settings(part, asks=not judgements)
         if judgements:
-            settings = judges.judge_settings(part, asks=False)
             replies = judges.read_replies(judgements)
         else:
-            settings = judges.judge_settings(part)
             calls, scorer = scoring.judge_calls(questions, responses, resources, answers)
             store = output.with_suffix(".replies.jsonl")
             if dry_run:
@@ -124,13 +123,10 @@ def download(name: str, /, output: Path, mirror: Path | None = None) -> None:
     downloads.fetch(name, output, mirror)
 
 
-def read_answered(
+def _read_answered(
     benchmark: Benchmark, folder: Path, answers: Path
 ) -> "tuple[list[Item], list[dict[str, Any]]]":
-    """Return a benchmark's items from its data folder, and the answers in a file as `read_answers`.
-
-    Raises InputError when the folder is not the benchmark's, or the file has no such answers.
-    """
+    """Return a benchmark's items from its data folder, and the answers in a file to them."""
     from mmpref.scoring.answers import read_answers
 
     if not folder.is_dir():
@@ -141,17 +137,13 @@ def read_answered(
     items = benchmark.items(folder)
     given = read_answers(answers, items, benchmark.answers)
     check = getattr(benchmark.reader, "other_version", None)
-    problem = check(len(items), len(given)) if check else None
-    if problem:
+    if problem := check and check(len(items), len(given)):
         raise InputError(f"{answers}: {problem}")
     return items, given
 
 
-def used_files(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
-    """Return the sums of a benchmark's files in a folder, and whether they are the pinned ones.
-
-    Files that are not, or of which no sum is known, are named on standard error.
-    """
+def _used_files(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
+    """Return the sums of a benchmark's files; say which of them are not known to be pinned ones."""
     found = downloads.verify(folder, benchmark.data)
     for path, file in found.items():
         if not file["pinned"]:
@@ -163,12 +155,8 @@ def used_files(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     return found
 
 
-def judge_part(text: str) -> Judge:
-    """Return the judge that `--judge` names or describes."""
+def _judge(text: str) -> Judge:
     try:
         return Judge.model_validate_json(text) if text.startswith("{") else Judge(model=text)
     except ValidationError as error:
-        mistakes = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
-        )
-        raise InputError(f"--judge: {mistakes}") from None
+        raise wrong("--judge", error) from None

@@ -60,7 +60,7 @@ def test_layouts_of_official_scorers_and_our_own(tmp_path, official, text):
         (LINES, '{"id": 1, "response": "yes"}\n{"id": 2, "resp', "line 2: not JSON"),
         (LINES, "id,response\n1,yes", "line 1: not JSON"),
         (LINES, '{"id": 1, "response": "yes"}\n"no"', "line 2: 'no' is not an object"),
-        (LINES, '{"id": 1, "prediction": "yes"}', "line 1: no answer; write it as response or ans"),
+        (LINES, '{"id": 1, "prediction": "yes"}', "line 1: no response; write it as response or"),
         (LINES, '{"id": 1, "response": null}', "line 1: response is None, not a text"),
         (LINES, '{"id": 1, "response": ["yes"]}', r"line 1: response is .*, not a text"),
         (LINES, '{"id": 1.5, "response": "yes"}', r"line 1: id is 1\.5; write a number or a text"),

@@ -16,8 +16,7 @@ from mmpref.language.similarity import exact
 from mmpref.randomness import generator
 from mmpref.records.images import open_image
 from mmpref.records.pairs import Pairs, validate, write_pairs
-from mmpref.records.rows import Pair, Quarantined, candidates
-from mmpref.records.shards import merge
+from mmpref.records.rows import Pair, Quarantined, candidates, merge
 from mmpref.sampling import bdhs
 from mmpref.sampling.bdhs import visible_tokens
 from mmpref.sampling.decoding import Sampler

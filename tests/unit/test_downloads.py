@@ -477,7 +477,7 @@ def test_verify_believes_in_members_of_a_pinned_archive(tmp_path: Path, config: 
     ("change", "message"),
     [
         ({"sha256": "abc"}, r"tiny\.files\.0\.sha256: .*\(given: 'abc'\)"),
-        ({"url": None}, r"tiny\.files\.0: .*give one of url, hub, archive and by_hand"),
+        ({"url": None}, r"tiny\.files\.0: .*give one of url, archive and by_hand"),
         ({"archive": "a.zip"}, r"tiny\.files\.0: .*give one of"),
         ({"path": "../a.txt"}, r"tiny\.files\.0\.path: .*is not a path inside"),
         ({"path": "/a.txt"}, r"tiny\.files\.0\.path: .*is not a path inside"),
@@ -485,10 +485,7 @@ def test_verify_believes_in_members_of_a_pinned_archive(tmp_path: Path, config: 
         ({"path": "manifest.json"}, r"tiny: .*files: manifest\.json stands there twice"),
         ({"url": "file:///etc/passwd"}, r"tiny\.files\.0\.url"),
         ({"url": None, "archive": "a.zip"}, r"tiny: .*archives: a\.zip must be both"),
-        (
-            {"url": None, "hub": {"repository": "a/b", "revision": "main"}},
-            r"tiny\.files\.0\.hub\.rev",
-        ),
+        ({"url": "hf://datasets/a/b@main/a.txt"}, r"tiny\.files\.0\.url"),
         ({"row": 3}, r"tiny\.files\.0\.row: Extra inputs"),
         ({"rows": 0}, r"tiny\.files\.0\.rows"),
         ({"count": 3}, r"tiny\.files\.0: .*`count` is for a folder"),
@@ -536,9 +533,9 @@ def run_script(config: Config, target: Path) -> subprocess.CompletedProcess[str]
 
 
 def test_files_of_a_dataset_hub_come_through_its_package(tmp_path: Path, config: Config) -> None:
-    hub = {"repository": "some/data", "revision": COMMIT}
-    config.file("a.jsonl", hub=hub, rows=2)
-    config.file("b.txt", hub={**hub, "path": "deep/second.txt"}, sha256=sha(b"second"))
+    hub = f"hf://datasets/some/data@{COMMIT}"
+    config.file("a.jsonl", url=f"{hub}/a.jsonl", rows=2)
+    config.file("b.txt", url=f"{hub}/deep/second.txt", sha256=sha(b"second"))
     at = f"datasets/some/data/resolve/{COMMIT}"
     first = b"{}\n{}\n"
     config.server.files |= {f"{at}/a.jsonl": first, f"{at}/deep/second.txt": b"second"}
@@ -555,7 +552,7 @@ def test_files_of_a_dataset_hub_come_through_its_package(tmp_path: Path, config:
     del config.server.files[f"{at}/deep/second.txt"]
     done = run_script(config, tmp_path / "tiny3")
     assert done.returncode == 1
-    assert "b.txt: cannot fetch deep/second.txt of the dataset repository some/data" in done.stderr
+    assert f"b.txt: cannot fetch {hub}/deep/second.txt" in done.stderr
     assert "Traceback" not in done.stderr
 
 

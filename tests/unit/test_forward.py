@@ -282,6 +282,38 @@ def test_logits_exist_a_chunk_at_a_time(llava, picture, monkeypatch, trained):
         torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("whole", [None, ["lm_head"]])
+def test_a_trained_head_gets_its_gradient_chunk_by_chunk(llava, picture, monkeypatch, whole):
+    batch = examples(llava, picture)
+    torch.manual_seed(3)
+    targets = ["q_proj"] if whole else ["q_proj", "lm_head"]
+    config = peft.LoraConfig(
+        r=4, target_modules=targets, modules_to_save=whole, init_lora_weights=False
+    )
+    peft.get_peft_model(llava.model, config)
+    reference = dict.fromkeys(VIEWS, LogProbs(torch.tensor([-30.0, -50.0, -20.0]), torch.ones(3)))
+    MDPO()(plain(llava, batch, VIEWS), reference).losses.mean().backward()
+    expected = gradients(llava)
+    assert any("lm_head" in name for name in expected)
+
+    vocabulary = llava.model.config.get_text_config().vocab_size
+    monkeypatch.setattr(forward, "CHUNK_VALUES", 5 * vocabulary)
+    sizes = []
+    chunk_logps = forward._chunk_logps
+
+    def counted(states, ids, vlm):
+        sizes.append(len(ids))
+        return chunk_logps(states, ids, vlm)
+
+    monkeypatch.setattr(forward, "_chunk_logps", counted)
+    MDPO()(log_probabilities(llava, batch, VIEWS), reference).losses.mean().backward()
+    found = gradients(llava)
+    assert max(sizes) == 5
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5)
+
+
 class ThreeAxes(Family):
     """Rows and columns of an image on axes of their own, as Qwen's; text counts on from them."""
 

@@ -35,13 +35,14 @@ from mmpref.scoring.judge import (
     Reply,
     ask,
     image_part,
+    judge_settings,
     plan,
     prompt_sha256,
     read_replies,
-    settings_from_environment,
     totals,
     write_replies,
 )
+from mmpref.study.benchmarks import Judge
 
 KEY = "sk-test/0123456789+abcdef"
 
@@ -57,6 +58,10 @@ def _environment(monkeypatch):
 def settings_for(server, **changes):
     values: dict[str, Any] = {"key": KEY, "concurrency": 1, "retries": 1, "timeout": 10.0} | changes
     return JudgeSettings(model=MODEL, url=server.url, **values)
+
+
+def changed(settings, **changes):
+    return settings.model_copy(update=changes)
 
 
 def call(number, **changes):
@@ -197,7 +202,7 @@ def test_another_model_is_not_the_judge(name, shown, tmp_path):
             ask(calls(3), settings_for(server), store, anything)
         assert [row["text"] for row in stored(store)] == ["ok", None]
         if name:
-            settings = settings_for(server, returns=("judge-0",))
+            settings = settings_for(server, returns=["judge-0"])
             replies = ask(calls(3), settings, store, anything)
             assert [reply.model for reply in replies] == [MODEL, name, name]
             assert len(server.requests) == 4
@@ -230,7 +235,7 @@ def test_a_rerun_asks_for_what_is_missing(tmp_path, capsys):
         settings = settings_for(server, retries=0)
         first = ask(calls(3), settings, store, anything)
     with JudgeServer() as server:
-        again = ask(calls(5), replace(settings, url=server.url), store, anything)
+        again = ask(calls(5), changed(settings, url=server.url), store, anything)
         assert [request.prompt for request in server.requests] == [
             "question 1",
             "question 3",
@@ -301,14 +306,14 @@ def test_a_killed_run_keeps_what_it_had(how, tmp_path):
 )
 def test_other_prompts_are_asked_anew(change, tmp_path):
     with JudgeServer() as server:
-        settings = settings_for(server, returns=(MODEL,))
+        settings = settings_for(server, returns=[MODEL])
         ask([call(0)], settings, tmp_path / "store", anything)
-        changed = call(0)
+        asked = call(0)
         if "model" in change:
-            settings = replace(settings, **change)
+            settings = changed(settings, **change)
         else:
-            changed = replace(changed, **change)
-        ask([changed], settings, tmp_path / "store", anything)
+            asked = replace(asked, **change)
+        ask([asked], settings, tmp_path / "store", anything)
         assert len(server.requests) == 2
         # The first reply is still there for those who go back.
         ask([call(0)], settings_for(server), tmp_path / "store", anything)
@@ -374,7 +379,7 @@ def test_the_key_is_nowhere(tmp_path, capfd, caplog):
         with pytest.raises(InputError) as caught:
             ask([call(10)], settings_for(server), store, anything)
         seen += traceback.format_exception(caught.value)
-        seen += [repr(settings), str(settings), str(plan(calls(1), settings))]
+        seen += [repr(settings), settings.model_dump_json(), str(plan(calls(1), settings, store))]
     replies = [Reply(**row) for row in stored(store)]
     write_replies(tmp_path / "judgements.jsonl", replies)
     seen += [file.read_text() for file in tmp_path.iterdir()] + [*capfd.readouterr(), caplog.text]
@@ -423,13 +428,14 @@ def test_a_call_is_made_once(tmp_path):
 def test_settings_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", " http://localhost:8000/v1\n")
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
-    settings = settings_from_environment("m", concurrency=3, returns=("m-1",))
-    assert settings == JudgeSettings("m", "http://localhost:8000/v1", KEY, 3, returns=("m-1",))
+    judge = Judge(model="m", concurrency=3, returns=["m-1"])
+    settings = judge_settings(judge)
+    assert settings == JudgeSettings(**judge.model_dump(), url="http://localhost:8000/v1", key=KEY)
     assert settings.host == "localhost:8000"
-    assert settings_from_environment("m", key_variable=None).key is None
+    assert judge_settings(Judge(model="m", key_variable=None)).key is None
     monkeypatch.setenv("MY_URL", "https://example.org/api")
     monkeypatch.setenv("MY_KEY", "other")
-    own = settings_from_environment("m", url_variable="MY_URL", key_variable="MY_KEY")
+    own = judge_settings(Judge(model="m", url_variable="MY_URL", key_variable="MY_KEY"))
     assert (own.url, own.key) == ("https://example.org/api", "other")
 
 
@@ -450,7 +456,7 @@ def test_an_environment_that_says_too_little(url, key, words, monkeypatch):
         if value is not None:
             monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=words) as caught:
-        settings_from_environment("m")
+        judge_settings(Judge(model="m"))
     assert KEY not in str(caught.value)
     assert "secret" not in str(caught.value)
 
@@ -469,7 +475,7 @@ def test_a_dry_run_asks_nothing(tmp_path):
         assert "4 of 4 calls to make: about 9 prompt tokens (characters / 4) and 1 im" in str(first)
         ask(calls(3), settings, store, anything)
         before = store.read_bytes()
-        assert plan(asked, replace(settings, input_price=None), store) == Plan(
+        assert plan(asked, changed(settings, input_price=None), store) == Plan(
             4, 3, 2, 1, 100, None
         )
         assert (len(server.requests), store.read_bytes()) == (3, before)
@@ -487,7 +493,7 @@ def test_totals_by_hand():
         reply("b", attempt=1, model="m", error="no text"),
         Reply("c", 0, 0, "", error="HTTP 500"),
     ]
-    settings = JudgeSettings("m", "http://host/v1", input_price=30.0, output_price=60.0)
+    settings = Judge(model="m", input_price=30.0, output_price=60.0)
     assert totals(replies, settings) == {
         "calls": 4,
         "failures": 2,
@@ -497,7 +503,7 @@ def test_totals_by_hand():
         "cost": pytest.approx((250 * 30 + 20 * 60) / 1e6),
         "models": ["m", "n"],
     }
-    assert totals(replies, replace(settings, output_price=None))["cost"] is None
+    assert totals(replies, changed(settings, output_price=None))["cost"] is None
 
 
 def test_replies_survive_the_file(tmp_path):

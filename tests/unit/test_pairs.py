@@ -17,8 +17,7 @@ from mmpref.errors import InputError
 from mmpref.records import parquet
 from mmpref.records.items import Item, Items, write_items
 from mmpref.records.pairs import Pairs, validate, write_pairs, write_valid_pairs
-from mmpref.records.rows import Candidate, Pair, Quarantined, candidates
-from mmpref.records.shards import merge, shard_of
+from mmpref.records.rows import Candidate, Pair, Quarantined, candidates, merge, shard_of
 
 
 def image(number: int, size: int = 3000) -> bytes:

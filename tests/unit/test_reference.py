@@ -7,13 +7,11 @@ import torch
 from training_jobs import compute
 
 from mmpref.errors import InputError
-from mmpref.logprobs import reference_shard
+from mmpref.logprobs import reference
 from mmpref.logprobs.degradation import degraded_images
-from mmpref.logprobs.encoding import encode
-from mmpref.logprobs.examples import Examples, Turn, batches_of
+from mmpref.logprobs.examples import Examples, Turn, batches_of, encode
 from mmpref.logprobs.forward import Example, log_probabilities
-from mmpref.logprobs.reference import merge, origin, read_reference
-from mmpref.logprobs.reference_shard import compute_shard
+from mmpref.logprobs.reference import compute_shard, merge, origin, read_reference
 from mmpref.logprobs.views import CHOSEN, REJECTED, View
 from mmpref.records.images import open_image
 from mmpref.records.pairs import Pairs, write_pairs
@@ -47,7 +45,8 @@ def pairs_file(tmp_path, pairs):
 
 def one_by_one(vlm, pair, images, view):
     with torch.no_grad():
-        found = log_probabilities(vlm, [encode(vlm.processor, pair, images)], [view], True)[view]
+        example = encode(vlm.processor, pair, images, [view.answer])
+        found = log_probabilities(vlm, [example], [view], True)[view]
     return found.sum.item(), found.tokens.item(), found.by_token[0].tolist()
 
 
@@ -119,7 +118,7 @@ def test_an_interrupted_shard_goes_on_to_the_same_bytes(
         batches.append(examples)
         return log_probabilities(vlm, examples, *rest)
 
-    monkeypatch.setattr(reference_shard, "log_probabilities", counted)
+    monkeypatch.setattr(reference, "log_probabilities", counted)
     output = tmp_path / "disturbed.parquet"
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
@@ -141,7 +140,7 @@ def test_a_journal_of_other_settings_is_begun_anew(tmp_path, saved_llava, pairs_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(reference_shard, "write_table", interrupted)
+        patched.setattr(reference, "write_table", interrupted)
         with pytest.raises(KeyboardInterrupt):
             compute_shard(output, saved_llava, pairs_file, "float32", 2, CROPS)
     other = CROPS.model_copy(update={"seed": 4})
@@ -152,7 +151,7 @@ def test_a_journal_of_other_settings_is_begun_anew(tmp_path, saved_llava, pairs_
 
 def test_nothing_is_left_of_a_reference_that_failed(tmp_path, saved_llava, pairs_file, monkeypatch):
     output = tmp_path / "out" / "shard.parquet"
-    monkeypatch.setattr(reference_shard, "log_probabilities", lambda *_: 1 / 0)
+    monkeypatch.setattr(reference, "log_probabilities", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         compute_shard(output, saved_llava, pairs_file, "float32", 4, BOTH)
     assert [path.name for path in tmp_path.glob("out/*")] == ["shard.journal"]
@@ -271,9 +270,9 @@ def test_other_token_counts_than_the_pairs_are_refused(stored, llava, pairs):
     place = table.column_names.index("tokens/rejected")
     changed = table.set_column(place, "tokens/rejected", pa.array(counts, pa.int32()))
     pq.write_table(changed, answers)
-    reference = read((facts, [answers]), (CHOSEN, REJECTED))
+    known = read((facts, [answers]), (CHOSEN, REJECTED))
     examples = Examples(llava.processor, pairs, ["original"], ["chosen", "rejected"], {})
-    dataset = PairDataset(examples, reference, (CHOSEN, REJECTED))
+    dataset = PairDataset(examples, known, (CHOSEN, REJECTED))
     assert dataset[Turn(4, 0)].reference[REJECTED].tokens == counts[4]
     expected = r"pair 5: its answer rejected has \d+ tokens, and \d+ in the reference; remove"
     with pytest.raises(InputError, match=expected):
@@ -294,7 +293,7 @@ def test_a_pair_too_long_for_the_model_is_named(llava, pairs):
     with pytest.raises(
         InputError, match=r"pair pair 3: .* are \d+ tokens, the model looks back 60"
     ):
-        encode(llava.processor, pairs[3], original(pairs[3]))
+        encode(llava.processor, pairs[3], original(pairs[3]), ["chosen", "rejected"])
 
 
 def test_an_answer_that_a_pair_lacks_is_named(llava, pairs):

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from mmpref.errors import InputError
-from mmpref.logprobs.reference import merge
-from mmpref.logprobs.reference_shard import compute_shard
+from mmpref.logprobs.reference import compute_shard, merge
 from mmpref.study.runs import Run
 from mmpref.training.processes import leave
 from mmpref.training.trainer import Files, train

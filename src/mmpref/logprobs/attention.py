@@ -1,9 +1,7 @@
 """Attention over a shared prefix: the trunk once, then each branch over the trunk and itself.
 
-What a dense mask over the whole row would give, without computing what it would hide. It is
-registered with transformers under a name; a model that is set to it attends as with `sdpa` wherever
-no layout is given, and so can stay set (what gradient checkpointing computes again in the backward
-pass must attend as the forward pass did).
+A model that is set to it attends as with `sdpa` wherever no layout is given, and stays set: what
+gradient checkpointing computes again must attend as the forward pass did.
 """
 
 from typing import Any
@@ -65,7 +63,7 @@ def split_attention(
             continue
         if segment.trunk is not None:
             seen_keys, seen_values = (
-                torch.cat([_first(states[segment.trunk], segment.reach), states[i]], dim=2)
+                torch.cat([states[segment.trunk][:, :, : segment.reach], states[i]], dim=2)
                 for states in (keys, values)
             )
             mask = layout.mask(segment.length, segment.reach, query.device)
@@ -80,10 +78,6 @@ def split_attention(
             part = nn.functional.pad(part, (0, 0, 0, 0, segment.length - part.shape[1], 0))
         parts.append(part)
     return torch.cat(parts, dim=1), None
-
-
-def _first(states: Tensor, count: int) -> Tensor:
-    return states if count == states.shape[2] else states[:, :, :count]
 
 
 AttentionInterface.register(NAME, split_attention)

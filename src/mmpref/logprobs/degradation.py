@@ -1,8 +1,7 @@
 """Degraded images: what the chosen answer must not be as likely under.
 
-Everything happens on the picture itself, before any processor, so it is the same for every family
-of models. Drawn once per example and epoch, for policy and reference alike: the released mDPO code
-draws anew for each of the two, which makes its reference term noise.
+Drawn once per example and epoch, for policy and reference alike, before any processor: the released
+mDPO code draws anew for each of the two, which makes its reference term noise.
 """
 
 from collections.abc import Sequence
@@ -19,74 +18,49 @@ from mmpref.records.rows import Pair
 CLIP_MEAN = np.array([0.48145466, 0.4578275, 0.40821073])
 CLIP_STD = np.array([0.26862954, 0.26130258, 0.27577711])
 
-NOISE_SIDE = 336
-"""Noise is no finer than this many pixels on the shorter side, what LLaVA-1.5's tower sees."""
-
-DRAWS_IN_VAIN = 100
-"""After so many draws of the pair's own image it is checked whether there is any other."""
-
-MOCO_SIDE = 224
-"""The size of image for which MoCo v2 gives its blur in pixels."""
-
 
 def degraded_images(
     kind: str, pair: Pair, pairs: Sequence[Pair], seed: int, epoch: int
 ) -> list[Image.Image]:
-    """Return a pair's images, degraded as `kind` says; `pairs` is where other images come from.
+    """Return a pair's images, degraded as `kind` says: see `degrade`.
 
-    The draws depend on `seed` (the study's), the pair's id and the epoch alone.
-
-    Raises:
-        InputError: another image is asked for and `pairs` has none.
+    The kind `other_image` is an image of `pairs` that is not this pair's; raises InputError when
+    there is none. The draws depend on `seed` (the study's), the pair's id and the epoch alone.
     """
     rng = generator(seed, "degraded-image", kind, pair.id, epoch)
-    degraded = []
-    for data in pair.images:
-        image = open_image(data)
-        other = _other_image(pair, pairs, rng) if kind == "other_image" else None
-        degraded.append(degrade(kind, image, other, rng))
-    return degraded
+    if kind == "other_image":
+        return [_other_image(pair, pairs, rng) for _ in pair.images]
+    return [degrade(kind, open_image(data), rng) for data in pair.images]
 
 
-def degrade(
-    kind: str, image: Image.Image, other: Image.Image | None, rng: np.random.Generator
-) -> Image.Image:
-    """Return an RGB `image` degraded in one of the ways of `mmpref.study.parts.DegradedImage`.
+def degrade(kind: str, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Return an RGB `image`, degraded, at its size.
 
     - `crop_0_20`, `crop_20_50`: a patch of 1-20 % or 20-50 % of the area, aspect ratio 3/4 to 4/3,
       enlarged to the full size (mDPO, section 3; the released code keeps the patch).
-    - `other_image`: `other`, which no other kind looks at.
     - `moco_v2`: the augmentation of Chen et al. 2020, its blur relative to the size of the image.
-    - `black`: black.
+    - `black`
     - `diffusion_500`: forward diffusion, 500 of 1000 steps (BDHS, Equation 8), on the scale of
       CLIP's normalised pixels, clipped to 8 bits.
-
-    The size stays the same, except for `other_image`.
     """
-    if kind == "crop_0_20":
-        return _random_crop(image, 0.01, 0.2, rng)
-    if kind == "crop_20_50":
-        return _random_crop(image, 0.2, 0.5, rng)
-    if kind == "moco_v2":
-        return _moco_v2(image, rng)
-    if kind == "black":
-        return Image.new("RGB", image.size)
-    if kind == "diffusion_500":
-        return _diffused(image, 500, rng)
-    if kind == "other_image" and other is not None:
-        return other
-    raise ValueError(f"no such degraded image, or no other image for it: {kind}")
+    kinds = {
+        "crop_0_20": lambda: _random_crop(image, 0.01, 0.2, rng),
+        "crop_20_50": lambda: _random_crop(image, 0.2, 0.5, rng),
+        "moco_v2": lambda: _moco_v2(image, rng),
+        "black": lambda: Image.new("RGB", image.size),
+        "diffusion_500": lambda: _diffused(image, rng),
+    }
+    return kinds[kind]()
 
 
 def _other_image(pair: Pair, pairs: Sequence[Pair], rng: np.random.Generator) -> Image.Image:
-    """Return an image drawn from the pairs whose images are not this pair's."""
     for draw in count(1):
         images = pairs[int(rng.integers(len(pairs)))].images
         data = images[int(rng.integers(len(images)))]
         if data not in pair.images:
             return open_image(data)
         # Reading all pairs takes long, and hardly ever are so many draws in vain.
-        if draw == DRAWS_IN_VAIN and all(set(other.images) <= set(pair.images) for other in pairs):
+        if draw == 100 and all(set(other.images) <= set(pair.images) for other in pairs):
             break
     raise InputError(
         "degraded_image `other_image`: all pairs are about the same image; "
@@ -97,7 +71,6 @@ def _other_image(pair: Pair, pairs: Sequence[Pair], rng: np.random.Generator) ->
 def _random_crop(
     image: Image.Image, smallest: float, largest: float, rng: np.random.Generator
 ) -> Image.Image:
-    """Return a patch with a share of the area between the two, at the size of the image."""
     area = image.width * image.height * rng.uniform(smallest, largest)
     ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
     width = min(image.width, max(1.0, np.sqrt(area * ratio)))
@@ -109,7 +82,7 @@ def _random_crop(
 
 
 def _moco_v2(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    sigma_unit = min(image.size) / MOCO_SIDE
+    sigma_unit = min(image.size) / 224  # MoCo gives its blur in pixels of images of this size
     image = _random_crop(image, 0.2, 1.0, rng)
     if rng.random() < 0.8:
         image = _jitter(image, rng)
@@ -123,7 +96,6 @@ def _moco_v2(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _jitter(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Return the image with its brightness, contrast, saturation and hue changed, in any order."""
     enhancers = [ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color]
     for i in rng.permutation(4):
         if i < 3:
@@ -142,13 +114,13 @@ def signal_scale(steps: int) -> float:
     return float(np.sqrt(np.prod(1 - betas[: steps + 1])))
 
 
-def _diffused(image: Image.Image, steps: int, rng: np.random.Generator) -> Image.Image:
-    shrink = max(1.0, min(image.size) / NOISE_SIDE)
+def _diffused(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    # Noise finer than what LLaVA-1.5's tower sees would be averaged away by its processor.
+    shrink = max(1.0, min(image.size) / 336)
     rows = (np.arange(image.height) / shrink).astype(int)
     columns = (np.arange(image.width) / shrink).astype(int)
-    # Finer noise would be averaged away when a processor shrinks the image.
     noise = rng.standard_normal((rows[-1] + 1, columns[-1] + 1, 3))[rows][:, columns]
-    signal = signal_scale(steps)
+    signal = signal_scale(500)
     normalised = (np.asarray(image) / 255 - CLIP_MEAN) / CLIP_STD
     normalised = signal * normalised + np.sqrt(1 - signal**2) * noise
     pixels = (normalised * CLIP_STD + CLIP_MEAN) * 255

@@ -1,17 +1,18 @@
 """Pairs on their way to a model: read by number and encoded, in the processes of a loader."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mmpref.errors import InputError
 from mmpref.logprobs.degradation import degraded_images
-from mmpref.logprobs.encoding import encode
 from mmpref.logprobs.forward import Example
 from mmpref.logprobs.views import ORIGINAL
-from mmpref.models import Processor, Prompt
+from mmpref.models import Processor
 from mmpref.records.images import open_image
 from mmpref.records.rows import Pair
 
@@ -28,101 +29,101 @@ class Turn(NamedTuple):
     epoch: int
 
 
+def encode(
+    processor: Processor,
+    pair: Pair,
+    images: Mapping[str, Sequence[Image.Image]],
+    answers: Collection[str],
+) -> Example:
+    """Return a pair as token ids and pixels, its prompt once for each entry of `images`.
+
+    Raises InputError when the pair lacks one of `answers`, or is longer than the model can look
+    back: a cut answer would have another log-probability.
+    """
+    for name in answers:
+        if name not in pair.answers:
+            raise InputError(
+                f"pair {pair.id}: has no answer {name}, which the objective asks for; "
+                "give the pair one, or choose another objective"
+            )
+    try:
+        prompts = {
+            name: processor.encode_prompt(pair.prompt, those) for name, those in images.items()
+        }
+        encoded = {name: processor.encode_answer(pair.answers[name]) for name in answers}
+    except InputError as error:
+        raise InputError(f"pair {pair.id}: {error}") from None
+    longest = max(map(len, prompts.values())) + max(map(len, encoded.values()))
+    if longest > processor.context_length:
+        raise InputError(
+            f"pair {pair.id}: image, prompt and answer are {longest} tokens, the model looks back "
+            f"{processor.context_length}; remove the pair or shorten its texts"
+        )
+    return Example(pair.id, prompts, encoded)
+
+
+@dataclass(eq=False)
 class Examples(Dataset[Example]):
     """Encodes a pair when its turn comes; what is the same in every epoch is kept if it fits.
 
-    `images` are the kinds of image that prompts are about (`View.image`), `answers` the answers
-    that are encoded, `seeds` the study's seed for each degraded image.
+    `images` are the kinds of image that prompts are about (`View.image`), `seeds` the study's seed
+    for each degraded one; `free_bytes` is how much may still be kept.
     """
 
-    def __init__(
-        self,
-        processor: Processor,
-        pairs: Sequence[Pair],
-        images: Sequence[str],
-        answers: Sequence[str],
-        seeds: Mapping[str, int],
-        cache_bytes: int = 0,
-    ) -> None:
-        self.processor = processor
-        self.pairs = pairs
-        self.images = images
-        self.answers = answers
-        self.seeds = seeds
-        self.cache: dict[int, Example] = {}
-        self.free_bytes = cache_bytes
-
-    def __len__(self) -> int:
-        return len(self.pairs)
+    processor: Processor
+    pairs: Sequence[Pair]
+    images: Sequence[str]
+    answers: Sequence[str]
+    seeds: Mapping[str, int]
+    free_bytes: int = 0
+    cache: dict[int, Example] = field(default_factory=dict, init=False)
 
     def __getitem__(self, turn: Turn) -> Example:
         kept = self.cache.get(turn.number)
         if kept and set(self.images) == {ORIGINAL}:
             return kept
         pair = self.pairs[turn.number]
-        prompts = dict(kept.prompts) if kept else {}
-        example = self._encoded(
-            pair, turn.epoch, [one for one in self.images if one not in prompts]
-        )
-        if kept is None and ORIGINAL in self.images:
-            self._keep(turn.number, example)
-        return Example(pair.id, prompts | example.prompts, example.answers)
-
-    def _encoded(self, pair: Pair, epoch: int, images: Sequence[str]) -> Example:
-        lacking = [name for name in self.answers if name not in pair.answers]
-        if lacking:
-            raise InputError(
-                f"pair {pair.id}: has no answer {lacking[0]}, which the objective asks for; "
-                "give the pair one, or choose another objective"
-            )
+        prompts = kept.prompts if kept else {}
         pictures = {
             image: [open_image(data) for data in pair.images]
             if image == ORIGINAL
-            else degraded_images(image, pair, self.pairs, self.seeds[image], epoch)
-            for image in images
+            else degraded_images(image, pair, self.pairs, self.seeds[image], turn.epoch)
+            for image in self.images
+            if image not in prompts
         }
-        return encode(self.processor, pair, pictures, self.answers)
-
-    def _keep(self, number: int, example: Example) -> None:
-        original = example.prompts[ORIGINAL]
-        size = _bytes(original)
-        if size <= self.free_bytes:
-            self.free_bytes -= size
-            self.cache[number] = Example(example.id, {ORIGINAL: original}, example.answers)
-
-
-def _bytes(prompt: Prompt) -> int:
-    tensors = [prompt.input_ids, *prompt.pixels.values()]
-    return sum(tensor.nbytes for tensor in tensors)
+        example = encode(self.processor, pair, pictures, self.answers)
+        if kept is None and ORIGINAL in self.images:
+            original = example.prompts[ORIGINAL]
+            size = sum(tensor.nbytes for tensor in (original.input_ids, *original.pixels.values()))
+            if size <= self.free_bytes:
+                self.free_bytes -= size
+                self.cache[turn.number] = Example(pair.id, {ORIGINAL: original}, example.answers)
+        return Example(pair.id, prompts | example.prompts, example.answers)
 
 
 def workers_for(device: torch.device) -> int:
-    """Return how many processes encode for one that computes."""
-    # On a CPU they would only take time from the model.
+    """Return how many processes encode for one that computes: none take time from a CPU's model."""
     return 2 if device.type == "cuda" else 0
 
 
 def batches_of(dataset: Dataset[T], turns: Iterable[list[Turn]], workers: int) -> Iterator[list[T]]:
     """Yield what a dataset has at the turns of each batch, read ahead by so many processes.
 
-    Raises:
-        InputError: the dataset has raised it, in whatever process.
+    Raises InputError where the dataset does, in whatever process.
     """
-    loader = DataLoader(
-        _Careful(dataset), batch_sampler=turns, collate_fn=list, num_workers=workers
-    )
-    for batch in loader:
+    careful = _Careful(dataset)
+    for batch in DataLoader(careful, batch_sampler=turns, collate_fn=list, num_workers=workers):
         for element in batch:
             if isinstance(element, InputError):
                 raise element
         yield batch
 
 
+@dataclass(eq=False)
 class _Careful(Dataset[Any]):
     """Returns wrong input instead of raising it: a loader would wrap it in a page of traceback."""
 
-    def __init__(self, dataset: Dataset[Any]) -> None:
-        self.dataset = dataset
+    dataset: Dataset[Any]
 
     def __getitem__(self, turn: Turn) -> Any:
         try:

@@ -1,16 +1,17 @@
 """Log-probabilities of answers: the one place where a batch meets a model.
 
-Image and prompt are the same for all answers to them and are most of the tokens, so they are
-computed once and every answer attends to them and to itself (`layout`, `attention`). The result is
-that of giving every answer a sequence of its own, to rounding.
+Image and prompt, most of the tokens, are computed once for all answers to them (`layout`,
+`attention`); the result is that of giving every answer a sequence of its own, to rounding.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from mmpref.logprobs.attention import read
 from mmpref.logprobs.layout import scoring_layout
@@ -42,54 +43,54 @@ def log_probabilities(
         views_here = [view for view in views if view.image == image]
         prompts = [example.prompts[image] for example in examples]
         answers = [[example.answers[view.answer] for view in views_here] for example in examples]
-        table = _by_token(vlm, prompts, answers)
+        layout, predicted_at = scoring_layout(vlm.family, prompts, answers)
+        features = torch.cat(vlm.image_features(prompts))
+        hidden = read(vlm, layout, features, use_cache=False)[predicted_at.to(vlm.device)]
+        flat = [answer for row in answers for answer in row]
+        logps = _token_logps(hidden, torch.cat(flat).to(vlm.device), vlm)
+        of_answers = logps.split([len(answer) for answer in flat])
         for number, view in enumerate(views_here):
-            own = [row[number] for row in table]
+            own = of_answers[number :: len(views_here)]
             tokens = torch.tensor([len(logps) for logps in own], device=vlm.device)
             padded = torch.nn.utils.rnn.pad_sequence(own, batch_first=True)
             found[view] = LogProbs(padded.sum(1), tokens, padded if by_token else None)
     return found
 
 
-def _by_token(
-    vlm: VisionLanguageModel, prompts: Sequence[Prompt], answers: Sequence[Sequence[Tensor]]
-) -> list[list[Tensor]]:
-    """Return the log-probabilities [R] of the tokens of each prompt's answers."""
-    layout, predicted_at = scoring_layout(vlm.family, prompts, answers)
-    features = torch.cat(vlm.image_features(prompts))
-    hidden = read(vlm, layout, features, use_cache=False)[predicted_at.to(vlm.device)]
-    flat = [answer for row in answers for answer in row]
-    targets = torch.cat(flat).to(vlm.device)
-    logps: Tensor = _TokenLogProbs.apply(hidden, targets, vlm)
-    parts = iter(logps.split([len(answer) for answer in flat]))
-    return [[next(parts) for _ in row] for row in answers]
+def _token_logps(hidden: Tensor, targets: Tensor, vlm: VisionLanguageModel) -> Tensor:
+    """Return the log-probabilities [T] of tokens, from the hidden states [T, H] that predict them.
+
+    Logits exist a chunk at a time. Only for a trained head are they computed again in the backward
+    pass: its gradient depends on what is made of each token's log-probability.
+    """
+    size = max(1, CHUNK_VALUES // vlm.model.config.get_text_config().vocab_size)
+    chunks = zip(hidden.split(size), targets.split(size), strict=True)
+    if any(weight.requires_grad for weight in vlm.lm_head.parameters()) and torch.is_grad_enabled():
+        again = partial(checkpoint, _chunk_logps, use_reentrant=False)
+        return torch.cat([again(*chunk, vlm) for chunk in chunks])
+    return torch.cat([_FrozenHead.apply(*chunk, vlm) for chunk in chunks])
 
 
-class _TokenLogProbs(torch.autograd.Function):
-    """Log-probabilities [T] of tokens, from the hidden states [T, H] that predict them.
+def _chunk_logps(states: Tensor, ids: Tensor, vlm: VisionLanguageModel) -> Tensor:
+    return -torch.nn.functional.cross_entropy(vlm.lm_head(states).float(), ids, reduction="none")
+
+
+class _FrozenHead(torch.autograd.Function):
+    """`_chunk_logps` without logits that are kept for the backward pass or computed twice.
 
     A token's log-probability depends on its own hidden state alone, so the gradient is known, up to
-    a factor, as soon as the logits are: it is taken chunk by chunk while they are there. Logits are
-    neither kept for the backward pass nor computed twice. The head is frozen.
+    a factor, as soon as the logits are: it is taken while they are there.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, targets: Tensor, vlm: VisionLanguageModel) -> Tensor:
+    def forward(ctx: Any, states: Tensor, ids: Tensor, vlm: VisionLanguageModel) -> Tensor:
         wanted = ctx.needs_input_grad[0]
-        size = max(1, CHUNK_VALUES // vlm.model.config.get_text_config().vocab_size)
-        logps, slopes = [], []
-        for states, ids in zip(hidden.split(size), targets.split(size), strict=True):
-            with torch.set_grad_enabled(wanted):
-                states = states.detach().requires_grad_(wanted)
-                own = -torch.nn.functional.cross_entropy(
-                    vlm.lm_head(states).float(), ids, reduction="none"
-                )
-            logps.append(own.detach())
-            if wanted:
-                slopes += torch.autograd.grad(own, states, torch.ones_like(own))
+        with torch.set_grad_enabled(wanted):
+            states = states.detach().requires_grad_(wanted)
+            logps = _chunk_logps(states, ids, vlm)
         if wanted:
-            ctx.save_for_backward(torch.cat(slopes))
-        return torch.cat(logps)
+            ctx.save_for_backward(*torch.autograd.grad(logps, states, torch.ones_like(logps)))
+        return logps.detach()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:

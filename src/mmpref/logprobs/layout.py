@@ -1,17 +1,18 @@
 """Where tokens lie, at which positions, and which of them see each other.
 
-Several rows `[trunk, branch, branch, ...]` lie one after the other, without padding. A token of a
-trunk sees the trunk up to itself; a token of a branch sees the beginning of its row's trunk and its
-own branch up to itself. For scoring, the trunk is image and prompt and every answer is a branch.
-For sampling, the trunk is the prompt with the longest context, and what another context does not
-have in common with it is a branch.
+Rows `[trunk, branch, branch, ...]` lie one after the other, without padding. A token of a trunk
+sees the trunk up to itself; a token of a branch sees the beginning of its row's trunk and its own
+branch up to itself. For scoring, the trunk is image and prompt and every answer is a branch; for
+sampling, the prompt with the longest context, and what other contexts do not share with it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+from operator import eq
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmpref.models import Prompt
 from mmpref.models.family import Family
@@ -19,21 +20,20 @@ from mmpref.models.family import Family
 
 @dataclass(frozen=True)
 class Segment:
-    """A trunk or branch of `length` tokens. A branch sees the first `reach` of its trunk."""
+    """A trunk or, of the segment number `trunk`, a branch that sees the first `reach` of it."""
 
     length: int
     trunk: int | None = None
-    """The number of the segment that is a branch's trunk; None for a trunk."""
     reach: int = 0
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The N tokens of some rows.
+    """The N tokens of some rows, with `input_ids` [N] and `is_image` [N].
 
-    `positions` is [1, N] or, for a family with axes, [axes, 1, N]. `input_ids` [N] and `is_image`
-    [N] are those of the tokens, `features` [image tokens of all prompts] tells which image features
-    are used.
+    `positions` is [1, N] or, for a family with axes, [axes, 1, N]. `features` [image tokens of all
+    prompts] tells which image features are used, `last_only` whether of a trunk's hidden states
+    only the last one is.
     """
 
     segments: list[Segment]
@@ -42,16 +42,14 @@ class Layout:
     is_image: Tensor
     features: Tensor
     last_only: bool
-    """Whether of a trunk's hidden states only the last one is used."""
     _masks: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     def mask(self, length: int, reach: int, device: torch.device) -> Tensor:
         """Return what a branch's tokens see [length, reach + length] of trunk and themselves."""
-        key = (length, reach)
-        if key not in self._masks:
+        if (length, reach) not in self._masks:
             seen = torch.ones(length, reach + length, dtype=torch.bool, device=device)
-            self._masks[key] = seen.tril(reach)
-        return self._masks[key]
+            self._masks[length, reach] = seen.tril(reach)
+        return self._masks[length, reach]
 
 
 def scoring_layout(
@@ -65,16 +63,15 @@ def scoring_layout(
     predicted_at = []
     for prompt, row in zip(prompts, answers, strict=True):
         positions = family.positions(prompt)
-        trunk = rows.add(prompt.input_ids, prompt.is_image, positions)
+        trunk = rows.add(prompt.input_ids, positions, prompt.is_image)
         last = torch.tensor([rows.total - 1])
         for answer in row:
             read = answer[:-1]
             predicted_at += [last, rows.total + torch.arange(len(read))]
-            rows.add_answer(read, family.answer_positions(positions, len(read)), trunk, len(prompt))
-    images = sum(int(prompt.is_image.sum()) for prompt in prompts)
-    return rows.layout(torch.ones(images, dtype=torch.bool), last_only=True), torch.cat(
-        predicted_at
-    )
+            after = family.answer_positions(positions, len(read))
+            rows.add(read, after, trunk=trunk, reach=len(prompt))
+    features = torch.ones(sum(int(prompt.is_image.sum()) for prompt in prompts), dtype=torch.bool)
+    return rows.layout(features, last_only=True), torch.cat(predicted_at)
 
 
 @dataclass(frozen=True)
@@ -97,8 +94,7 @@ def sampling_layout(
 ) -> tuple[Layout, list[Opened]]:
     """Return rows of the `visible` [P] tokens of prompts and the contexts [prompt][context].
 
-    Hidden tokens are left out, the others keep their positions. `room` is how many tokens may
-    follow a context.
+    Visible tokens keep their positions. `room` is how many tokens may follow a context.
     """
     rows = _Rows()
     opened = []
@@ -109,8 +105,8 @@ def sampling_layout(
         start, seen = rows.total, int(shown.sum())
         trunk = rows.add(
             torch.cat([prompt.input_ids[shown], torch.tensor(longest, dtype=torch.long)]),
-            torch.cat([prompt.is_image[shown], torch.zeros(len(longest), dtype=torch.bool)]),
             torch.cat([positions[..., shown], after[..., : len(longest)]], -1),
+            nn.functional.pad(prompt.is_image[shown], (0, len(longest))),
         )
         for context in row:
             common = common_start(longest, context)
@@ -119,7 +115,7 @@ def sampling_layout(
             if len(branch):
                 columns.append(rows.total + torch.arange(len(branch)))
                 place = after[..., common : len(context)]
-                rows.add_answer(branch, place, trunk, seen + common)
+                rows.add(branch, place, trunk=trunk, reach=seen + common)
             place = after[..., len(context) : len(context) + room]
             opened.append(Opened(torch.cat(columns), place))
     features = [shown[prompt.is_image] for prompt, shown in zip(prompts, visible, strict=True)]
@@ -128,47 +124,25 @@ def sampling_layout(
 
 def common_start(one: Sequence[object], other: Sequence[object]) -> int:
     """Return how many elements two sequences have in common before they differ."""
-    shorter = min(len(one), len(other))
-    if one[:shorter] == other[:shorter]:
-        return shorter
-    return next(i for i in range(shorter) if one[i] != other[i])
+    return sum(takewhile(bool, map(eq, one, other)))
 
 
 class _Rows:
-    """Rows while they are put together."""
-
     def __init__(self) -> None:
-        self.segments: list[Segment] = []
-        self.ids: list[Tensor] = []
-        self.is_image: list[Tensor] = []
-        self.positions: list[Tensor] = []
+        self.parts: list[tuple[Segment, Tensor, Tensor, Tensor]] = []
         self.total = 0
 
     def add(
-        self,
-        ids: Tensor,
-        is_image: Tensor,
-        positions: Tensor,
-        trunk: int | None = None,
-        reach: int = 0,
+        self, ids: Tensor, positions: Tensor, image: Tensor | None = None, **branch: int
     ) -> int:
-        """Add a segment; return its number."""
-        self.segments.append(Segment(len(ids), trunk, reach))
-        self.ids.append(ids)
-        self.is_image.append(is_image)
-        self.positions.append(positions)
+        """Add a trunk, or a `branch`, of text unless `image` is given; return its number."""
+        is_image = torch.zeros_like(ids, dtype=torch.bool) if image is None else image
+        self.parts.append((Segment(len(ids), **branch), positions, ids, is_image))
         self.total += len(ids)
-        return len(self.segments) - 1
-
-    def add_answer(self, ids: Tensor, positions: Tensor, trunk: int, reach: int) -> None:
-        self.add(ids, torch.zeros_like(ids, dtype=torch.bool), positions, trunk, reach)
+        return len(self.parts) - 1
 
     def layout(self, features: Tensor, last_only: bool) -> Layout:
-        return Layout(
-            self.segments,
-            torch.cat(self.positions, -1)[..., None, :],
-            torch.cat(self.ids),
-            torch.cat(self.is_image),
-            features,
-            last_only,
-        )
+        segments, positions, ids, is_image = zip(*self.parts, strict=True)
+        places = torch.cat(positions, -1)[..., None, :]
+        tokens = torch.cat(ids), torch.cat(is_image)
+        return Layout(list(segments), places, *tokens, features, last_only)

@@ -1,16 +1,12 @@
-"""Log-probabilities under the reference model: the files in which training finds them.
+"""Log-probabilities under the reference model: computed once, then only read by training.
 
-They are computed once (`mmpref.logprobs.reference_shard`): training never loads or runs the
-reference. A file holds the answers of all pairs under one kind of image; each says in its Parquet
-metadata what it was made from, and is refused where it does not belong.
-
-Columns are `id`, `epoch` and, for every answer, `sum/ANSWER` (nats), `tokens/ANSWER` and, where
-it was asked for, `by_token/ANSWER` (lists). A row is a pair in an epoch: all pairs in their order
-in the first epoch, then in the second.
+A file holds the answers of all pairs under one kind of image, and in its metadata what it was made
+from. Columns are `id`, `epoch` and, for every answer, `sum/ANSWER` (nats), `tokens/ANSWER` and,
+where asked for, `by_token/ANSWER` (lists); rows are all pairs in the first epoch, then the second.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,21 +14,119 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from mmpref.errors import InputError
 from mmpref.files import replacing, sha256
-from mmpref.fingerprint import differences, model_identity
-from mmpref.logprobs.examples import Turn
+from mmpref.fingerprint import differences, fingerprint, model_identity
+from mmpref.journal import Journal
+from mmpref.logprobs.examples import Examples, Turn, batches_of, workers_for
+from mmpref.logprobs.forward import log_probabilities
 from mmpref.logprobs.views import View
+from mmpref.models import VisionLanguageModel
+from mmpref.progress import track
+from mmpref.records.pairs import Pairs
 from mmpref.study.reference import Stored
-
-METADATA_KEY = b"mmpref"
-ORIGIN = ("pairs", "model", "dtype")
 
 
 def origin(pairs_file: Path, model: Path, dtype: str) -> dict[str, Any]:
     """Return what log-probabilities of a file of pairs under a model depend on."""
     return {"pairs": sha256(pairs_file), "model": model_identity(model), "dtype": dtype}
+
+
+def compute_shard(
+    output: Path,
+    model: Path,
+    pairs_file: Path,
+    dtype: str,
+    batch_size: int,
+    stored: Stored,
+    shard: int = 0,
+    shards: int = 1,
+) -> None:
+    """Write what a model says of the pairs of a shard, 0 <= `shard` < `shards`.
+
+    An interrupted call goes on from a journal beside `output`, to the same result. Raises
+    InputError when model or pairs cannot be read, a pair is too long, or lacks an answer.
+    """
+    pairs = Pairs(pairs_file)
+    facts = {**origin(pairs_file, model, dtype), "stored": stored.model_dump(mode="json")}
+    facts |= {"shard": shard, "shards": shards}
+    first, last = (len(pairs) * edge // shards for edge in (shard, shard + 1))
+    lengths = pairs.answer_lengths
+    turns = [Turn(number, epoch) for epoch in range(stored.epochs) for number in range(first, last)]
+    # The longest first: what does not fit into memory fails at once, and little is padding.
+    turns.sort(key=lambda turn: -lengths[turn.number])
+    batches = [turns[start : start + batch_size] for start in range(0, len(turns), batch_size)]
+    columns = _columns(stored.answers, stored.by_token)
+    schema = pa.schema({"id": pa.string(), "epoch": pa.int32(), **columns})
+    journal = output.with_suffix(".journal")
+    key = fingerprint({**facts, "batch_size": batch_size, "columns": schema.names})
+    with Journal(journal, key) as done:
+        # Arrow's own memory: a Python float for each number would be nine times as much.
+        tables = [schema.empty_table(), *(pa.table(rows, schema) for rows in done.rows)]
+        todo = batches[len(done.rows) :]
+        if todo:
+            vlm = VisionLanguageModel.load(model, getattr(torch, dtype))
+            seeds = {} if stored.seed is None else {stored.image: stored.seed}
+            examples = Examples(vlm.processor, pairs, (stored.image,), stored.answers, seeds)
+            found = _rows(vlm, examples, todo, stored)
+            for rows in track(found, f"reference, {stored.image}", total=len(todo)):
+                done.append([rows])
+                tables.append(pa.table(rows, schema))
+    order = np.lexsort(np.array(turns, int).reshape(-1, 2).T)  # by epoch, then by number
+    write_table(output, pa.concat_tables(tables).take(order), facts)
+    journal.unlink()
+
+
+def _columns(answers: Iterable[str], by_token: bool) -> dict[str, pa.DataType]:
+    kinds = {"sum": pa.float32(), "tokens": pa.int32()}
+    if by_token:
+        kinds["by_token"] = pa.list_(pa.float32())
+    return {f"{kind}/{answer}": column for answer in answers for kind, column in kinds.items()}
+
+
+def _rows(
+    vlm: VisionLanguageModel, examples: Examples, batches: Sequence[list[Turn]], stored: Stored
+) -> Iterator[dict[str, list[Any]]]:
+    views = [View(answer, stored.image) for answer in stored.answers]
+    encoded = batches_of(examples, batches, workers_for(vlm.device))
+    for turns, batch in zip(batches, encoded, strict=True):
+        rows: dict[str, list[Any]] = {
+            "id": [example.id for example in batch],
+            "epoch": [turn.epoch for turn in turns],
+        }
+        with torch.inference_mode():
+            found = log_probabilities(vlm, batch, views, stored.by_token)
+        for view, said in found.items():
+            rows[f"sum/{view.answer}"] = said.sum.tolist()
+            rows[f"tokens/{view.answer}"] = tokens = said.tokens.tolist()
+            if said.by_token is not None:
+                each = zip(said.by_token.tolist(), tokens, strict=True)
+                rows[f"by_token/{view.answer}"] = [logps[:count] for logps, count in each]
+        yield rows
+
+
+def merge(output: Path, shards: Sequence[Path]) -> None:
+    """Write what shards hold, given in the order of their numbers, as one file.
+
+    Raises InputError when one is missing or damaged, or they are not the shards of one whole.
+    """
+    whole: dict[str, Any] = {}
+    for number, shard in enumerate(shards):
+        facts, _ = _facts(shard)
+        place = {"shard": number, "shards": len(shards)}
+        whole = whole or {name: fact for name, fact in facts.items() if name not in place}
+        _refuse_others(shard, facts, whole | place)
+    # A stable sort: epoch by epoch, in each all shards.
+    write_table(output, pa.concat_tables(map(_read, shards)).sort_by("epoch"), whole)
+
+
+def write_table(path: Path, table: pa.Table, facts: Mapping[str, Any]) -> None:
+    """Write a table with the facts it was made from, under the key `stored` what it holds."""
+    table = table.combine_chunks().replace_schema_metadata({b"mmpref": json.dumps(facts)})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
 
 
 @dataclass(frozen=True)
@@ -44,31 +138,25 @@ class Known:
     by_token: np.ndarray | None
 
 
+@dataclass(frozen=True)
 class Reference:
-    """What the reference says of the views of a run, read by number."""
+    """What the reference says of the views of a run, read by number.
 
-    def __init__(
-        self, pairs: int, tables: Mapping[str, pa.Table], seeds: Mapping[str, int]
-    ) -> None:
-        """Take the table of each image for so many pairs, and the seed of each degraded image."""
-        self.seeds = dict(seeds)
-        self.epochs = {image: table.num_rows // pairs for image, table in tables.items()}
-        self.pairs = pairs
-        # Arrow's own memory: a Python float for each would be six times as much.
-        self.columns = {
-            (image, name): table[name].combine_chunks()
-            for image, table in tables.items()
-            for name in table.column_names
-        }
+    By image: the seed of the degraded ones, and so many epochs; by image and name: the columns.
+    """
+
+    pairs: int
+    seeds: dict[str, int]
+    epochs: dict[str, int]
+    columns: dict[tuple[str, str], pa.Array]
 
     def of(self, turn: Turn, view: View) -> Known:
         """Return what is known of a view at a pair's turn."""
-        image = view.image
-        row = turn.number + self.pairs * min(turn.epoch, self.epochs[image] - 1)
-        by_token = self.columns.get((image, f"by_token/{view.answer}"))
+        row = turn.number + self.pairs * min(turn.epoch, self.epochs[view.image] - 1)
+        by_token = self.columns.get((view.image, f"by_token/{view.answer}"))
         return Known(
-            self.columns[image, f"sum/{view.answer}"][row].as_py(),
-            self.columns[image, f"tokens/{view.answer}"][row].as_py(),
+            self.columns[view.image, f"sum/{view.answer}"][row].as_py(),
+            self.columns[view.image, f"tokens/{view.answer}"][row].as_py(),
             by_token[row].values.to_numpy() if by_token is not None else None,
         )
 
@@ -83,122 +171,63 @@ def read_reference(
 ) -> Reference:
     """Read what the files hold of `views` of so many pairs in so many epochs.
 
-    Raises:
-        InputError: a file is missing, damaged, or was made from something else than `facts` say,
-            or no file holds what is needed.
+    Raises InputError when one is damaged or not made from `facts`, or none holds what is needed.
     """
-    tables, seeds = {}, {}
-    held = {file: read_facts(file) for file in files}
+    reference = Reference(pairs, {}, {}, {})
+    held = [(file, *_facts(file)) for file in files]
     for image in dict.fromkeys(view.image for view in views):
-        found = [(file, one) for file, one in held.items() if one[1].image == image]
+        found = [one for one in held if one[2].image == image]
         if not found:
             raise InputError(
                 f"{', '.join(map(str, files)) or 'no files'}: nothing about the image {image}, "
                 "which the objective looks at; compute its reference too"
             )
-        file, (made_from, stored) = found[0]
-        _refuse_others(file, made_from, facts)
+        file, made_from, stored = found[0]
+        _refuse_others(file, made_from, {**facts, "stored": made_from["stored"]})
         answers = [view.answer for view in views if view.image == image]
-        _refuse_less(file, stored, answers, by_token, epochs)
-        kinds = ("sum", "tokens", *(("by_token",) if by_token else ()))
-        names = [f"{kind}/{answer}" for answer in answers for kind in kinds]
-        tables[image] = _read(file, names)
-        if tables[image].num_rows != pairs * stored.epochs:
-            raise InputError(
-                f"{file}: has {tables[image].num_rows} rows where {pairs} pairs in "
-                f"{stored.epochs} epochs are expected; remove it and compute the reference again"
-            )
+        if missing := sorted(set(answers) - set(stored.answers)):
+            raise _wrong(file, f"lacks the answer {', '.join(missing)}")
+        if by_token and not stored.by_token:
+            raise _wrong(file, "lacks the log-probabilities of each token")
         if stored.seed is not None:
-            seeds[image] = stored.seed
-    reference = Reference(pairs, tables, seeds)
+            reference.seeds[image] = stored.seed
+            if stored.epochs < epochs:
+                raise _wrong(file, f"has {stored.epochs} epochs where {epochs} are trained")
+        table = _read(file, list(_columns(answers, by_token)))
+        if len(table) != pairs * stored.epochs:
+            where = f"where {pairs} pairs in {stored.epochs} epochs are expected"
+            raise _wrong(file, f"has {len(table)} rows {where}")
+        reference.epochs[image] = stored.epochs
+        # Arrow's own memory: a Python float for each would be six times as much.
+        for name in table.column_names:
+            reference.columns[image, name] = table[name].combine_chunks()
     # Arrow would keep what it needed to unpack the files, three times as much.
     pa.default_memory_pool().release_unused()
     return reference
 
 
-def _refuse_others(file: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    differing = differences(found, wanted)
-    if differing:
-        raise InputError(
-            f"{file}: was made from something else ({'; '.join(differing)}); "
-            "remove it and compute the reference again"
-        )
-
-
-def _refuse_less(
-    file: Path, stored: Stored, answers: Sequence[str], by_token: bool, epochs: int
-) -> None:
-    lacking = ""
-    if missing := sorted(set(answers) - set(stored.answers)):
-        lacking = f"lacks the answer {', '.join(missing)}"
-    elif by_token and not stored.by_token:
-        lacking = "lacks the log-probabilities of each token"
-    elif stored.seed is not None and stored.epochs < epochs:
-        lacking = f"has {stored.epochs} epochs where {epochs} are trained"
-    if lacking:
-        raise InputError(f"{file}: {lacking}; remove it and compute the reference again")
-
-
-def merge(output: Path, shards: Sequence[Path]) -> None:
-    """Write what shards hold, given in the order of their numbers, as one file.
-
-    Raises:
-        InputError: a shard is missing or damaged, or they are not the shards of one whole.
-    """
-    whole = None
-    tables = []
-    for number, shard in enumerate(shards):
-        facts, stored = read_facts(shard)
-        place = {"shard": number, "shards": len(shards)}
-        found = {**facts, "stored": stored.model_dump(mode="json")}
-        whole = whole or {name: fact for name, fact in found.items() if name not in place}
-        _refuse_others(shard, found, {**whole, **place})
-        table = _read(shard, None)
-        size = len(table) // stored.epochs
-        tables.append([table.slice(epoch * size, size) for epoch in range(stored.epochs)])
-    assert whole is not None
-    # Epoch by epoch, in each all shards.
-    parts = [part for epoch in zip(*tables, strict=True) for part in epoch]
-    write_table(output, pa.concat_tables(parts), whole)
-
-
-def write_table(path: Path, table: pa.Table, facts: Mapping[str, Any]) -> None:
-    """Write a table with the facts it was made from, under the key `stored` what it holds."""
-    table = table.combine_chunks().replace_schema_metadata({METADATA_KEY: json.dumps(facts)})
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary)
-
-
-def read_facts(path: Path) -> tuple[dict[str, Any], Stored]:
-    """Return what a file was made from, and what it holds.
-
-    Raises:
-        InputError: it is missing, damaged, or not a file of reference log-probabilities.
-    """
+def _facts(path: Path) -> tuple[dict[str, Any], Stored]:
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        facts = json.loads(_read(path, []).schema.metadata[b"mmpref"])
+        return facts, Stored.model_validate_json(json.dumps(facts["stored"]))
+    except (KeyError, TypeError, ValueError):
+        what = "does not hold reference log-probabilities of this version"
+        raise _wrong(path, what) from None
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns)
     except FileNotFoundError:
         raise InputError(f"{path}: does not exist; compute the reference first") from None
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-    try:
-        facts = json.loads(metadata[METADATA_KEY])
-        return facts, Stored.model_validate_json(json.dumps(facts.pop("stored")))
-    except (KeyError, ValueError):
-        raise InputError(
-            f"{path}: does not hold reference log-probabilities of this version; "
-            "remove it and compute the reference again"
-        ) from None
+        raise _wrong(path, f"cannot be read as Parquet ({error})") from error
 
 
-def _read(path: Path, columns: list[str] | None) -> pa.Table:
-    try:
-        return pq.read_table(path, columns=columns)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
+def _refuse_others(file: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    if differing := differences(found, wanted):
+        raise _wrong(file, f"was made from something else ({'; '.join(differing)})")
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{path}: cannot be read as Parquet ({error}); remove it and compute the reference again"
-    )
+def _wrong(file: Path, what: str) -> InputError:
+    return InputError(f"{file}: {what}; remove it and compute the reference again")

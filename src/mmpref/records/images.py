@@ -16,16 +16,11 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """What is read. Pillow knows more, but some of those (EPS) start programs."""
 
 MAX_PIXELS = 178_956_970
-"""Larger images are refused by their header, undecoded; it is where Pillow itself refuses."""
-
 MAX_FILE_BYTES = 2**30
-"""What `MAX_PIXELS` take in an uncompressed 16-bit TIFF."""
+"""Larger images are refused, undecoded: where Pillow refuses, and that as a plain 16-bit TIFF."""
 
 MAX_SIDE = 4096
 """Stored images are shrunk to this many pixels on their longer side; no vision tower sees more."""
-
-STORED_FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
-STORED_MODES = ("1", "L", "P", "RGB")
 
 
 def read_image_file(path: Path) -> bytes:
@@ -53,10 +48,8 @@ def open_image(data: bytes) -> Image.Image:
 
     The first frame, turned as its EXIF says; transparency lies on white; of 16 bits the upper ones
     count (65535 is white); 32-bit integers and floats, whose white nothing defines, are stretched
-    from their lowest to their highest value.
-
-    Raises InputError, whose message is a predicate ("is damaged (WHY)"), when `data` is not an
-    image in one of `FORMATS`, is damaged, or has more than `MAX_PIXELS` pixels.
+    from their lowest to their highest value. Raises InputError, whose message is a predicate ("is
+    damaged (WHY)"), when `data` is damaged, not in one of `FORMATS`, or beyond `MAX_PIXELS`.
     """
     with _decoding(data) as image:
         return _upright(image).convert("RGB")
@@ -67,18 +60,16 @@ def storable_image(data: bytes) -> bytes:
 
     JPEG, PNG and WebP files that every reader decodes alike stay byte for byte. Everything else
     (transparency, 16 bits, CMYK, animation, TIFF, GIF, BMP) becomes a grey or RGB PNG with the
-    pixels of `open_image`. Images beyond `MAX_SIDE` are shrunk to it, as JPEG of quality 95.
-
-    Raises InputError as `open_image` does, also for damage that only decoding shows.
+    pixels of `open_image`. Images beyond `MAX_SIDE` are shrunk to it, as JPEG of quality 95. Raises
+    InputError as `open_image` does, also for damage that only decoding shows.
     """
     with _decoding(data) as image:
         image.load()
         # A phone's JPEG may carry a preview as a second frame (MPO), which readers skip.
-        still = image.format == "MPO" or getattr(image, "n_frames", 1) == 1
         if (
-            still
-            and image.format in STORED_FORMATS
-            and image.mode in STORED_MODES
+            (image.format == "MPO" or getattr(image, "n_frames", 1) == 1)
+            and image.format in ("JPEG", "MPO", "PNG", "WEBP")
+            and image.mode in ("1", "L", "P", "RGB")
             and not image.has_transparency_data
             and max(image.size) <= MAX_SIDE
         ):

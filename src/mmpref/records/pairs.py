@@ -1,13 +1,8 @@
-"""The preference record, its Parquet file, and what happens to rows that cannot become one.
-
-A source yields `Candidate`s: rows as they were found, unchecked. `validate` turns each into a
-`Pair` or into a `Quarantined` row that says what is wrong with it; `write_valid_pairs` writes the
-ones to `pairs.parquet` and the others to `quarantine.jsonl` beside it.
-"""
+"""The pairs' Parquet file, and what happens to rows that cannot become a pair."""
 
 import json
 from collections.abc import Iterable, Iterator
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +12,22 @@ import pyarrow as pa
 from mmpref.errors import InputError
 from mmpref.files import replacing
 from mmpref.records.images import read_image_file, storable_image
-from mmpref.records.parquet import IMAGES, POSITION, Rows, write_rows
+from mmpref.records.parquet import IMAGE, TEXT, Rows, schema_of, write_rows
 from mmpref.records.rows import IMAGE_PLACEHOLDER, Candidate, Pair, Quarantined
 
 QUARANTINE = "quarantine.jsonl"
 
-OPTIONAL = ("more_rejected", "position")
-"""Columns that a file may lack."""
-
-_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
-_MESSAGE_FEATURE = {
-    "feature": {
-        "role": {"dtype": "string", "_type": "Value"},
-        "content": {"dtype": "string", "_type": "Value"},
-    },
-    "_type": "List",
-}
-_TEXT_FEATURE = {"dtype": "string", "_type": "Value"}
-_FEATURES = {
-    "id": _TEXT_FEATURE,
-    "images": {"feature": {"_type": "Image"}, "_type": "List"},
-    "prompt": _MESSAGE_FEATURE,
-    "chosen": _MESSAGE_FEATURE,
-    "rejected": _MESSAGE_FEATURE,
-    "source": _TEXT_FEATURE,
-    "meta": _TEXT_FEATURE,
-    "more_rejected": {"feature": _TEXT_FEATURE, "_type": "List"},
-    "position": {"dtype": "int64", "_type": "Value"},
-}
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        IMAGES,
-        ("prompt", pa.list_(_MESSAGE)),
-        ("chosen", pa.list_(_MESSAGE)),
-        ("rejected", pa.list_(_MESSAGE)),
-        ("source", pa.string()),
-        ("meta", pa.string()),
-        ("more_rejected", pa.list_(pa.string())),
-        POSITION,
-    ],
-    # Tells `datasets` that `images` holds images.
-    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+_MESSAGES = pa.list_(pa.struct({"role": TEXT, "content": TEXT}))
+SCHEMA = schema_of(
+    id=TEXT,
+    images=pa.list_(IMAGE),
+    prompt=_MESSAGES,
+    chosen=_MESSAGES,
+    rejected=_MESSAGES,
+    source=TEXT,
+    meta=TEXT,
+    more_rejected=pa.list_(TEXT),
 )
-TEXTS = tuple(name for name in SCHEMA.names if name not in ("images", "position"))
 
 
 def validate(
@@ -79,17 +46,12 @@ def validate(
             continue
         try:
             pair = _pair(candidate, require_rejected)
-            if pair.id in places:
-                raise _FieldError("id", f"is not unique (first in {places[pair.id]})")
+            _demand(pair.id not in places, "id", f"is not unique (first in {places.get(pair.id)})")
         except _FieldError as error:
-            yield Quarantined(
-                candidate.file,
-                candidate.row,
-                "" if candidate.id is None else str(candidate.id),
-                error.field,
-                error.reason,
-                _content(candidate),
-            )
+            name = "" if candidate.id is None else str(candidate.id)
+            field, reason = error.args
+            content = _content(candidate)
+            yield Quarantined(candidate.file, candidate.row, name, field, reason, content)
         else:
             places[pair.id] = f"{candidate.file}, row {candidate.row}"
             yield pair
@@ -117,7 +79,13 @@ def write_valid_pairs(
     pairs = valid()
     first = next(pairs, None)
     kept = write_pairs(path, chain([first], pairs)) if first else 0
-    _write_quarantine(path.with_name(QUARANTINE), quarantined)
+    # A lone surrogate, which JSON can escape and UTF-8 cannot hold, is escaped again.
+    with (
+        replacing(path.with_name(QUARANTINE)) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        for row in quarantined:
+            file.write(json.dumps(vars(row), ensure_ascii=False, default=str) + "\n")
     if not kept:
         raise InputError(
             f"No preference pair is left for {path} of {len(quarantined)} rows read. "
@@ -128,11 +96,9 @@ def write_valid_pairs(
 
 
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
-    """Write pairs as a Parquet file that `datasets` loads and TRL's DPOTrainer trains on.
+    """Write pairs as a Parquet file that `datasets` loads and TRL trains on; return how many.
 
-    Returns how many. Equal pairs give equal bytes; an image that several share is stored once. A
-    pair without rejected answer gets an empty list of messages there, which `Pairs` refuses unless
-    told otherwise.
+    Equal pairs give equal bytes. A missing rejected answer is an empty list of messages.
     """
     return write_rows(path, SCHEMA, map(_row, pairs))
 
@@ -140,36 +106,30 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
 class Pairs(Rows[Pair]):
     """The pairs of a file that `write_pairs` wrote, or of one that looks the same, by number.
 
-    A pair is read when it is asked for, in a time and with a memory that do not depend on the size
-    of the file.
-
-    InputError names the file, and the row and the field where there is one. Opening raises it when
-    the file cannot be read, a text is missing or empty, or an id occurs twice; reading a pair, when
-    its image is not embedded, or the file is damaged there or was changed after it was opened.
-    `require_rejected` is that of `validate`.
+    Opening raises InputError when the file cannot be read, a text is missing or empty, or an id
+    occurs twice; reading a pair, when its image is not embedded, or the file is damaged there or
+    was changed after it was opened. `require_rejected` is that of `validate`.
     """
 
     def __init__(self, path: str | Path, require_rejected: bool = True) -> None:
-        super().__init__(path, SCHEMA, OPTIONAL)
+        super().__init__(path, SCHEMA, optional=("more_rejected", "position"))
         self._require_rejected = require_rejected
         known: dict[str, int] = {}
-        for place, pair in enumerate(self.without_images()):
+        for number, pair in enumerate(self.without_images(), 1):
             if pair.id in known:
                 raise InputError(
-                    f"{path}, row {place + 1}, id: {pair.id!r} occurs twice; make ids unique"
+                    f"{path}, row {number}, id: {pair.id!r} occurs twice; make ids unique"
                 )
             known[pair.id] = sum(map(len, pair.answers.values()))
         self._ids = list(known)
         self._lengths = np.fromiter(known.values(), np.int64, len(known))
 
-    def record(self, row: dict[str, Any], place: int) -> Pair:
+    def record(self, row: dict[str, Any], number: int) -> Pair:
         """Return the pair that a row holds; without its images when they were not read."""
         try:
             return _pair_of_row(row, self._require_rejected)
         except _FieldError as error:
-            raise InputError(
-                f"{self.path}, row {place + 1}, {error.field}: {error.reason}"
-            ) from None
+            raise InputError(f"{self.path}, row {number}, {': '.join(error.args)}") from None
 
     @property
     def ids(self) -> list[str]:
@@ -181,16 +141,14 @@ class Pairs(Rows[Pair]):
         """How many characters all answers of each pair have: (pairs,), int64."""
         return self._lengths[self.places]
 
-    def without_images(self) -> Iterator[Pair]:
-        """Yield all pairs of the file, in its order, with their texts only."""
-        return map(self.record, self.scan(TEXTS), count())
-
 
 class _FieldError(Exception):
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(field, reason)
-        self.field = field
-        self.reason = reason
+    """The name of a field, and what is wrong with it."""
+
+
+def _demand(condition: object, field: str, reason: str) -> None:
+    if not condition:
+        raise _FieldError(field, reason)
 
 
 def _pair(candidate: Candidate, require_rejected: bool) -> Pair:
@@ -198,48 +156,24 @@ def _pair(candidate: Candidate, require_rejected: bool) -> Pair:
     identifier = _text("id", candidate.id)
     prompt = _text("prompt", candidate.prompt)
     chosen = _text("chosen", candidate.chosen)
-    if candidate.rejected is None and not require_rejected:
-        rejected = ""
-    else:
-        rejected = _text("rejected", candidate.rejected)
-    if not isinstance(candidate.more_rejected, list | tuple):
-        raise _FieldError("more_rejected", _should_be("a list of texts", candidate.more_rejected))
+    sampled = candidate.rejected is None and not require_rejected
+    rejected = "" if sampled else _text("rejected", candidate.rejected)
+    _demand_type("more_rejected", candidate.more_rejected, list | tuple, "a list of texts")
     more = tuple(_text("more_rejected", text) for text in candidate.more_rejected)
     for name, text in [("rejected", rejected), *(("more_rejected", text) for text in more)]:
-        if chosen.split() == text.split():
-            raise _FieldError(name, "is the same as chosen")
-    if not isinstance(candidate.images, list | tuple):
-        raise _FieldError("images", _should_be("a list of images", candidate.images))
-    if not candidate.images:
-        raise _FieldError("images", "is empty")
-    images = []
-    for image in candidate.images:
-        if not isinstance(image, bytes | Path):
-            raise _FieldError("images", _should_be("an image file", image))
-        try:
-            data = read_image_file(image) if isinstance(image, Path) else image
-            images.append(storable_image(data))
-        except InputError as error:
-            raise _FieldError("images", str(error)) from error
-    return Pair(
-        id=identifier,
-        images=tuple(images),
-        prompt=prompt,
-        chosen=chosen,
-        rejected=rejected,
-        source=candidate.source,
-        meta=candidate.meta,
-        more_rejected=more,
-    )
+        _demand(chosen.split() != text.split(), name, "is the same as chosen")
+    _demand_type("images", candidate.images, list | tuple, "a list of images")
+    _demand(candidate.images, "images", "is empty")
+    images = tuple(map(_image, candidate.images))
+    source, meta = candidate.source, candidate.meta
+    return Pair(identifier, images, prompt, chosen, rejected, source, meta, more)
 
 
 def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise _FieldError(name, _should_be("text", value))
-    if not value.strip():
-        raise _FieldError(name, "is empty")
-    if IMAGE_PLACEHOLDER in value:
-        raise _FieldError(name, f"holds the placeholder {IMAGE_PLACEHOLDER}; remove it")
+    _demand_type(name, value, str, "text")
+    _demand(value.strip(), name, "is empty")
+    placeholder = f"holds the placeholder {IMAGE_PLACEHOLDER}; remove it"
+    _demand(IMAGE_PLACEHOLDER not in value, name, placeholder)
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -247,37 +181,28 @@ def _text(name: str, value: Any) -> str:
     return value.strip()
 
 
-def _should_be(wanted: str, value: Any) -> str:
-    if value is None:
-        return "is missing"
-    return f"should be {wanted} (is {type(value).__name__})"
+def _image(image: Any) -> bytes:
+    _demand_type("images", image, bytes | Path, "an image file")
+    try:
+        return storable_image(read_image_file(image) if isinstance(image, Path) else image)
+    except InputError as error:
+        raise _FieldError("images", str(error)) from error
+
+
+def _demand_type(name: str, value: Any, wanted: Any, words: str) -> None:
+    _demand(value is not None, name, "is missing")
+    _demand(isinstance(value, wanted), name, f"should be {words} (is {type(value).__name__})")
 
 
 def _content(candidate: Candidate) -> dict[str, Any]:
-    images = candidate.images
-    return {
-        "images": [
-            f"<{len(image)} bytes>" if isinstance(image, bytes) else image for image in images
+    left_out = {"file", "row", "id"} | (set() if candidate.more_rejected else {"more_rejected"})
+    content = {name: value for name, value in vars(candidate).items() if name not in left_out}
+    if isinstance(candidate.images, list | tuple):
+        content["images"] = [
+            f"<{len(image)} bytes>" if isinstance(image, bytes) else image
+            for image in candidate.images
         ]
-        if isinstance(images, list | tuple)
-        else images,
-        "prompt": candidate.prompt,
-        "chosen": candidate.chosen,
-        "rejected": candidate.rejected,
-        "source": candidate.source,
-        "meta": candidate.meta,
-        **({"more_rejected": candidate.more_rejected} if candidate.more_rejected else {}),
-    }
-
-
-def _write_quarantine(path: Path, rows: Iterable[Quarantined]) -> None:
-    # A lone surrogate, which JSON can escape and UTF-8 cannot hold, is escaped again.
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        for row in rows:
-            file.write(json.dumps(vars(row), ensure_ascii=False, default=str) + "\n")
+    return content
 
 
 def _most_frequent(rows: Iterable[Quarantined]) -> str:
@@ -293,56 +218,43 @@ def _most_frequent(rows: Iterable[Quarantined]) -> str:
 
 
 def _row(pair: Pair) -> dict[str, Any]:
-    rejected = [{"role": "assistant", "content": pair.rejected}] if pair.rejected else []
-    return {
-        "id": pair.id,
+    return vars(pair) | {
         "images": [{"bytes": image, "path": None} for image in pair.images],
         "prompt": [{"role": "user", "content": pair.prompt}],
         "chosen": [{"role": "assistant", "content": pair.chosen}],
-        "rejected": rejected,
-        "source": pair.source,
+        "rejected": [{"role": "assistant", "content": pair.rejected}] if pair.rejected else [],
         "meta": json.dumps(pair.meta, sort_keys=True),
-        "more_rejected": list(pair.more_rejected),
     }
 
 
 def _pair_of_row(row: dict[str, Any], require_rejected: bool) -> Pair:
     """Return the pair in a row of the Parquet file; raises _FieldError for what is wrong."""
     images = row.get("images") or []
-    if not row["id"]:
-        raise _FieldError("id", "is empty; give each row an id")
-    if row["source"] is None:
-        raise _FieldError("source", "is missing; write where the row comes from")
-    if "images" in row and not images:
-        raise _FieldError("images", "is empty; each pair needs an image")
-    if any(image is None or not image["bytes"] for image in images):
-        raise _FieldError("images", "is not embedded; write the image file's bytes into the row")
-    if not row["rejected"] and require_rejected:
-        raise _FieldError("rejected", "is empty; let a sampler draw it (BDHS) or write it")
-    more = row["more_rejected"] or []
-    if not all(more):
-        raise _FieldError("more_rejected", "has an empty text; leave it out")
+    more = row.get("more_rejected") or []
+    _demand(row["id"], "id", "is empty; give each row an id")
+    _demand(row["source"] is not None, "source", "is missing; write where the row comes from")
+    _demand(images or "images" not in row, "images", "is empty; each pair needs an image")
+    for image in images:
+        embedded = image and image["bytes"]
+        _demand(embedded, "images", "is not embedded; write the image file's bytes into the row")
+    if require_rejected:
+        _demand(row["rejected"], "rejected", "is empty; let a sampler draw it (BDHS) or write it")
+    _demand(all(more), "more_rejected", "has an empty text; leave it out")
     try:
         meta = json.loads(row["meta"] or "")
     except ValueError:
         meta = None
-    if not isinstance(meta, dict):
-        raise _FieldError("meta", "must be a JSON object; write {} when there is nothing to say")
-    return Pair(
-        id=row["id"],
-        images=tuple(image["bytes"] for image in images),
-        prompt=_message("prompt", row["prompt"], "user"),
-        chosen=_message("chosen", row["chosen"], "assistant"),
-        rejected=_message("rejected", row["rejected"], "assistant") if row["rejected"] else "",
-        source=row["source"],
-        meta=meta,
-        more_rejected=tuple(more),
-    )
+    nothing = "must be a JSON object; write {} when there is nothing to say"
+    _demand(isinstance(meta, dict), "meta", nothing)
+    files = tuple(image["bytes"] for image in images)
+    prompt, chosen = _message(row, "prompt", "user"), _message(row, "chosen", "assistant")
+    rejected = _message(row, "rejected", "assistant") if row["rejected"] else ""
+    return Pair(row["id"], files, prompt, chosen, rejected, row["source"], meta, tuple(more))
 
 
-def _message(name: str, messages: list[dict[str, str | None] | None] | None, role: str) -> str:
-    message = messages[0] if messages and len(messages) == 1 else None
+def _message(row: dict[str, Any], name: str, role: str) -> str:
+    message = row[name][0] if row[name] and len(row[name]) == 1 else None
     content = message["content"] if message and message["role"] == role else None
-    if not content or not content.strip():
-        raise _FieldError(name, f"must hold one message of role {role} with a text")
-    return content
+    fine = content and content.strip()
+    _demand(fine, name, f"must hold one message of role {role} with a text")
+    return str(content)

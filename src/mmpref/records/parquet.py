@@ -1,15 +1,15 @@
 """Parquet files of rows with images: read by number, each image stored once.
 
-A file consists of small row groups. To read a row is to read its group, so neither time nor memory
-depend on the size of the file. Rows that share an image lie in the same group, where its bytes are
-an entry of the column's dictionary. That moves rows of a source that does not yield them side by
-side; the column `position` keeps their order.
+To read a row is to read its row group, which is small. Rows that share an image lie in the same
+group, where its bytes are an entry of a dictionary; the column `position` keeps their order.
 """
 
-import hashlib
+import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import blake2b
+from itertools import count
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
@@ -29,54 +29,74 @@ MOST_BYTES = 4 * GROUP_BYTES
 MOST_EXPANDED = 64 * 2**20
 """Here a row group ends anyway, its images counted for each row: other readers expand them."""
 
-GROUPS_AT_ONCE = 4
-"""How many row groups are read together where only their texts are."""
-
-POSITION = pa.field("position", pa.int64())
-IMAGES = pa.field("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
-
-T = TypeVar("T")
 CACHE_BYTES = 32 * 2**20
 """Row groups kept in memory: small files are decoded once, large ones hardly gain from it."""
 
+TEXT = pa.string()
+IMAGE = pa.struct({"bytes": pa.binary(), "path": TEXT})
+
+T = TypeVar("T")
 Row = dict[str, Any]
 Images = dict[bytes, int]
 """The images embedded in a row: how many bytes each has, by its digest."""
 
 
+def schema_of(**columns: pa.DataType) -> pa.Schema:
+    """Return a schema with `position` added, whose images `datasets` takes for images."""
+    columns["position"] = pa.int64()
+    features = {name: _feature(column) for name, column in columns.items()}
+    return pa.schema(columns, {"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def _feature(column: pa.DataType) -> dict[str, Any]:
+    if column == IMAGE:
+        return {"_type": "Image"}
+    if pa.types.is_struct(column):
+        return {field.name: _feature(field.type) for field in column}
+    if pa.types.is_list(column):
+        return {"feature": _feature(column.value_type), "_type": "List"}
+    return {"dtype": str(column), "_type": "Value"}
+
+
 class Rows(Sequence[T]):
-    """The rows of a Parquet file by number: dictionaries with the columns of `schema`.
+    """The rows of a Parquet file by number, each as what `record` makes of it.
 
-    Numbers follow the column `position`; in a file without it, the order of the file. Columns in
-    `optional` are None in a file that lacks them. Held in memory are the row groups last
-    read (`CACHE_BYTES`), one number per row and the file's footer. A slice is a view of the same
-    file. A copy in another process (fork, pickle) opens the file anew; several threads must not
-    share one.
-
-    Every read raises InputError naming the file: when it is missing, damaged or of another format,
-    lacks a column or has one of another type, or was changed since it was opened.
+    Numbers follow the column `position`; in a file without it, the order of the file. A file may
+    lack the columns in `optional`. In memory are the row groups last read (`CACHE_BYTES`), a number
+    per row and the footer. A slice is a view of the same file; a copy in another process (fork,
+    pickle) opens it anew; threads must not share one. Every read raises InputError when the file is
+    missing, damaged or of another format, or was changed since it was opened.
     """
 
-    def __init__(self, path: str | Path, schema: pa.Schema, optional: Collection[str] = ()) -> None:
+    def __init__(
+        self, path: str | Path, schema: pa.Schema, optional: Collection[str] = ("position",)
+    ) -> None:
         self.path = Path(path)
         self._opened: tuple[int, pq.ParquetFile] | None = None
         self._cached: dict[int, pa.Table] = {}
-        self._stamp: tuple[int, ...] | None = None
+        self._stamp = self._now()
         with self._reading():
-            self._stamp = self._now()
-            with pq.ParquetFile(self.path) as file:
-                present, groups = file.schema_arrow, file.metadata
-                self._dictionary = list(filter(_holds_images, _leaves(file)))
-            self._file(groups)
-            self._missing = dict.fromkeys(set(optional) - set(present.names))
-            self.columns = [name for name in schema.names if name not in self._missing]
-            _check_columns(self.path, present, schema, self.columns)
-            sizes = [groups.row_group(index).num_rows for index in range(groups.num_row_groups)]
-            self._ends = np.cumsum(sizes, dtype=np.int64)
+            footer = pq.read_metadata(self.path)
+            self._dictionary = list(filter(_holds_images, _leaves(footer)))
+            present = footer.schema.to_arrow_schema()
+            missing = set(optional) - set(present.names)
+            self._columns = [name for name in schema.names if name not in missing]
+            for name in self._columns:
+                where = f"{path}, column {name}"
+                if name not in present.names:
+                    raise InputError(
+                        f"{where}: missing; the file has {', '.join(present.names)}; "
+                        "rename the column or write the file with mmpref"
+                    )
+                found, wanted = present.field(name).type, schema.field(name).type
+                if _shape(found) != _shape(wanted):
+                    raise InputError(f"{where}: must be {wanted}, is {found}; convert it")
+            sizes = [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
+            self._starts = np.cumsum([0, *sizes])
             self.places = np.arange(sum(sizes))
             """The row of the file that each number stands for."""
-            if POSITION.name in self.columns:
-                positions = self._file().read([POSITION.name], use_threads=False).column(0)
+            if "position" in self._columns:
+                positions = self._file().read(["position"], use_threads=False).column(0)
                 self.places = np.argsort(positions.fill_null(-1).to_numpy(), kind="stable")
 
     def __len__(self) -> int:
@@ -92,69 +112,62 @@ class Rows(Sequence[T]):
             vars(part).update(vars(self), places=self.places[key])
             return part
         place = int(self.places[key])
-        return self.record(self._row(place), place)
+        group = int(np.searchsorted(self._starts, place, side="right")) - 1
+        with self._reading():
+            (row,) = self._group(group).slice(place - self._starts[group], 1).to_pylist()
+        return self.record(row, place + 1)
 
-    def record(self, row: Row, place: int) -> Any:
-        """Return what a row, number `place` of the file, stands for."""
+    def record(self, row: Row, number: int) -> Any:
+        """Return what a row, number `number` of the file, stands for."""
         return row
 
-    def _row(self, place: int) -> Row:
-        group = int(np.searchsorted(self._ends, place, side="right"))
-        with self._reading():
-            table = self._group(group)
-            first = int(self._ends[group]) - len(table)
-            (row,) = table.slice(place - first, 1).to_pylist()
-        return self._missing | row
-
-    def scan(self, columns: Collection[str]) -> Iterator[Row]:
-        """Yield the rows with only some of their columns, in the order of the file."""
-        names = [name for name in self.columns if name in columns]
-        missing = {name: None for name in self._missing if name in columns}
-        for first in range(0, len(self._ends), GROUPS_AT_ONCE):
+    def without_images(self) -> Iterator[T]:
+        """Yield all records of the file, in its order, with their texts only."""
+        texts = [name for name in self._columns if name not in ("images", "position")]
+        numbers, groups = count(1), range(len(self._starts) - 1)
+        for first in groups[::4]:
             with self._reading():
-                groups = range(first, min(first + GROUPS_AT_ONCE, len(self._ends)))
-                table = self._file().read_row_groups(groups, names, use_threads=False)
-                self._demand_rows(table, groups)
-                rows = table.to_pylist()
-            yield from (missing | row for row in rows)
+                rows = self._read(groups[first : first + 4], texts).to_pylist()
+            yield from map(self.record, rows, numbers)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_opened": None, "_cached": {}}
 
-    def _file(self, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
-        if self._opened is None or self._opened[0] != os.getpid():
-            file = pq.ParquetFile(
-                self.path,
-                metadata=footer,
-                read_dictionary=self._dictionary,
-                page_checksum_verification=True,
+    def _file(self) -> pq.ParquetFile:
+        process = os.getpid()
+        if self._opened is None or self._opened[0] != process:
+            self._opened = (
+                process,
+                pq.ParquetFile(
+                    self.path, read_dictionary=self._dictionary, page_checksum_verification=True
+                ),
             )
-            self._opened = os.getpid(), file
         return self._opened[1]
+
+    def _read(self, groups: range, columns: Sequence[str]) -> pa.Table:
+        table = self._file().read_row_groups(groups, columns, use_threads=False)
+        wanted = self._starts[groups.stop] - self._starts[groups.start]
+        if len(table) != wanted:  # Arrow takes a damaged column for a short one.
+            raise ValueError(f"{len(table)} rows where {wanted} are expected")
+        return table
 
     def _group(self, index: int) -> pa.Table:
         # Taken out and put back: the group that was not used for longest comes first.
         table = self._cached.pop(index, None)
         if table is None:
-            file = self._file()
-            table = file.read_row_group(index, self.columns, use_threads=False)
-            self._demand_rows(table, range(index, index + 1))
-            while self._cached and self._held() + table.get_total_buffer_size() > CACHE_BYTES:
+            table = self._read(range(index, index + 1), self._columns)
+            sizes = [kept.get_total_buffer_size() for kept in (*self._cached.values(), table)]
+            while self._cached and sum(sizes) > CACHE_BYTES:
                 del self._cached[next(iter(self._cached))]
+                del sizes[0]
         self._cached[index] = table
         return table
 
-    def _held(self) -> int:
-        return sum(table.get_total_buffer_size() for table in self._cached.values())
-
-    def _demand_rows(self, table: pa.Table, groups: range) -> None:
-        """Arrow takes a damaged column for a short one."""
-        wanted = self._ends[groups[-1]] - (self._ends[groups[0] - 1] if groups[0] else 0)
-        if len(table) != wanted:
-            raise ValueError(f"{len(table)} rows where {wanted} are expected")
-
-    def _now(self) -> tuple[int, ...]:
-        status = self.path.stat()
+    def _now(self) -> tuple[int, ...] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     @contextmanager
@@ -165,18 +178,14 @@ class Rows(Sequence[T]):
             yield
         except (pa.ArrowException, OSError, ValueError) as error:
             problem = error
-        try:
-            changed = self._stamp is not None and self._now() != self._stamp
-        except OSError:
-            changed = True
-        if changed:
+        if self._now() != self._stamp:
             raise InputError(
                 f"{self.path}: was changed or removed while it was in use; start again with the "
                 "new file"
             ) from problem
         if isinstance(problem, FileNotFoundError):
             raise InputError(f"{self.path}: does not exist; make it, or correct the path") from None
-        if problem is not None:
+        if problem:
             raise InputError(
                 f"{self.path}: cannot be read as a Parquet file ({problem}); it is damaged or of "
                 "another format: remove it and make it again"
@@ -186,21 +195,24 @@ class Rows(Sequence[T]):
 def write_rows(path: str | Path, schema: pa.Schema, rows: Iterable[Row]) -> int:
     """Write rows as Parquet; return how many.
 
-    `schema` has the columns `images` (`IMAGES`) and `position`, which is added to the rows. An
-    image that several rows share is stored once, unless they are too many for a row group. Equal
-    rows give equal bytes. A file that exists is replaced when all is written.
+    `schema` is one of `schema_of` with `images`, lists of `IMAGE`. An image that several rows share
+    is stored once, unless they are too many for a row group. Equal rows give equal bytes.
     """
     images: list[Images] = []
 
     def noted() -> Iterator[tuple[Row, Images]]:
         for number, row in enumerate(rows):
-            images.append(_images(row))
-            yield row | {POSITION.name: number}, images[-1]
+            embedded = [image["bytes"] for image in row["images"] if image["bytes"] is not None]
+            images.append({blake2b(data, digest_size=16).digest(): len(data) for data in embedded})
+            yield row | {"position": number}, images[-1]
+
+    def stored(order: Iterable[int]) -> int:
+        return sum(size for _, size in _groups((number, images[number]) for number in order))
 
     with replacing(path) as temporary:
         _write(temporary, schema, noted())
         order = _clustered(images)
-        if _stored([images[number] for number in order]) < _stored(images):
+        if stored(order) < stored(range(len(images))):
             scattered: Rows[Row] = Rows(temporary, schema)
             with replacing(temporary) as clustered:
                 _write(clustered, schema, ((scattered[n], images[n]) for n in order))
@@ -208,9 +220,8 @@ def write_rows(path: str | Path, schema: pa.Schema, rows: Iterable[Row]) -> int:
 
 
 def _write(path: Path, schema: pa.Schema, rows: Iterable[tuple[Row, Images]]) -> None:
-    empty = pa.BufferOutputStream()
-    pq.write_table(schema.empty_table(), empty)
-    leaves = _leaves(pq.ParquetFile(pa.BufferReader(empty.getvalue())))
+    pq.write_table(schema.empty_table(), path)  # only a file says how its leaves are called
+    leaves = _leaves(pq.read_metadata(path))
     with pq.ParquetWriter(
         path,
         schema,
@@ -222,12 +233,12 @@ def _write(path: Path, schema: pa.Schema, rows: Iterable[tuple[Row, Images]]) ->
         write_statistics=["id"],
         write_page_checksum=True,
     ) as writer:
-        for group in _groups(rows):
-            writer.write_table(pa.Table.from_pylist([row for row, _ in group], schema))
+        for group, _ in _groups(rows):
+            writer.write_table(pa.Table.from_pylist(group, schema))
 
 
-def _leaves(file: pq.ParquetFile) -> list[str]:
-    return [file.schema.column(index).path for index in range(len(file.schema.names))]
+def _leaves(footer: pq.FileMetaData) -> list[str]:
+    return [footer.schema.column(index).path for index in range(footer.num_columns)]
 
 
 def _holds_images(leaf: str) -> bool:
@@ -235,41 +246,23 @@ def _holds_images(leaf: str) -> bool:
     return leaf.startswith("images.") and leaf.endswith(".bytes")
 
 
-def _images(row: Row) -> Images:
-    return {
-        hashlib.blake2b(image["bytes"], digest_size=16).digest(): len(image["bytes"])
-        for image in row["images"]
-        if image["bytes"] is not None
-    }
-
-
-def _groups(rows: Iterable[tuple[Any, Images]]) -> Iterator[list[tuple[Any, Images]]]:
-    """Yield the rows of each row group."""
-    group: list[tuple[Any, Images]] = []
-    held: Images = {}
+def _groups(rows: Iterable[tuple[Any, Images]]) -> Iterator[tuple[list[Any], int]]:
+    """Yield the rows of each row group, and the size of its images."""
+    group: list[Any] = []
+    held: set[bytes] = set()
     size = expanded = 0
     for row, images in rows:
         full = len(group) >= GROUP_ROWS or size >= GROUP_BYTES
         over = len(group) >= MOST_ROWS or size >= MOST_BYTES or expanded >= MOST_EXPANDED
-        if over or (full and not images.keys() & held.keys()):
-            yield group
-            group, held, size, expanded = [], {}, 0, 0
-        size += sum(images[image] for image in images.keys() - held.keys())
+        if over or (full and held.isdisjoint(images)):
+            yield group, size
+            group, held, size, expanded = [], set(), 0, 0
+        size += sum(images[image] for image in images.keys() - held)
         expanded += sum(images.values())
-        group.append((row, images))
-        held |= images
+        group.append(row)
+        held.update(images)
     if group:
-        yield group
-
-
-def _stored(rows: Iterable[Images]) -> int:
-    """Return how many bytes of images a file of such rows takes."""
-    groups = _groups((None, images) for images in rows)
-    return sum(sum(_union(images for _, images in group).values()) for group in groups)
-
-
-def _union(parts: Iterable[Images]) -> Images:
-    return {image: size for part in parts for image, size in part.items()}
+        yield group, size
 
 
 def _clustered(rows: Sequence[Images]) -> list[int]:
@@ -289,36 +282,10 @@ def _clustered(rows: Sequence[Images]) -> list[int]:
     return list(order)
 
 
-def _check_columns(
-    path: Path, present: pa.Schema, schema: pa.Schema, columns: Sequence[str]
-) -> None:
-    for column in map(schema.field, columns):
-        where = f"{path}, column {column.name}"
-        if present.get_field_index(column.name) < 0:
-            raise InputError(
-                f"{where}: missing; the file has {', '.join(present.names)}; "
-                "rename the column or write the file with mmpref"
-            )
-        found = present.field(column.name).type
-        if not _same_shape(found, column.type):
-            raise InputError(f"{where}: must be {column.type}, is {found}; convert it")
-
-
-def _same_shape(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Return whether two types hold the same kind of values, in whatever width of offsets."""
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_list_view)
-    if pa.types.is_list(wanted):
-        return any(is_list(found) for is_list in lists) and _same_shape(
-            found.value_type, wanted.value_type
-        )
-    if pa.types.is_struct(wanted):
-        return (
-            pa.types.is_struct(found)
-            and {field.name for field in found} == {field.name for field in wanted}
-            and all(_same_shape(found.field(field.name).type, field.type) for field in wanted)
-        )
-    if pa.types.is_string(wanted):
-        return pa.types.is_string(found) or pa.types.is_large_string(found)
-    if pa.types.is_binary(wanted):
-        return pa.types.is_binary(found) or pa.types.is_large_binary(found)
-    return found.equals(wanted)
+def _shape(column: pa.DataType) -> object:
+    """Return what kind of values a type holds, in whatever width of offsets."""
+    if pa.types.is_struct(column):
+        return {field.name: _shape(field.type) for field in column}
+    if isinstance(column, pa.ListType | pa.LargeListType | pa.ListViewType):
+        return [_shape(column.value_type)]
+    return str(column).removeprefix("large_")

@@ -1,7 +1,6 @@
-"""Photographs in the kinds of files people have, with preference pairs about them.
+"""Photographs from scikit-image and scikit-learn in the kinds of files people have.
 
-The pictures come with the packages scikit-image and scikit-learn. A name such as
-`coffee.gray16.png` says what becomes of one: the picture, the kind, the format of the file.
+A name such as `coffee.gray16.png` says the picture, the kind and the format of the file.
 """
 
 import json
@@ -11,51 +10,39 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from mmpref.errors import InputError
 from mmpref.files import replacing
 
 SOURCES = {"skimage": "data", "sklearn": "datasets/images"}
 
-ORIENTATION = 0x0112
-TURN_CLOCKWISE = 6
-
 
 def _turned(image: Image.Image) -> Image.Image:
     """Lay the picture on its side, with the EXIF note that says how to set it up again."""
     image = image.transpose(Image.Transpose.ROTATE_90)
-    image.getexif()[ORIENTATION] = TURN_CLOCKWISE
+    image.getexif()[ExifTags.Base.Orientation] = 6  # to be turned clockwise
     return image
-
-
-def _sixteen_bit(image: Image.Image) -> Image.Image:
-    return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
-
-
-def _sized(width: int, height: int) -> Callable[[Image.Image], Image.Image]:
-    return lambda image: image.resize((width, height))
 
 
 KINDS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "": lambda image: image,
     "gray": lambda image: image.convert("L"),
-    "gray16": _sixteen_bit,
+    "gray16": lambda image: Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257),
     "rgba": lambda image: image.convert("RGBA"),
     "palette": lambda image: image.convert("P", palette=Image.Palette.ADAPTIVE),
     "cmyk": lambda image: image.convert("CMYK"),
     "exif": _turned,
-    "large": _sized(6000, 4000),
-    "8x6": _sized(8, 6),
-    "1x1": _sized(1, 1),
+    "large": lambda image: image.resize((6000, 4000)),
+    "8x6": lambda image: image.resize((8, 6)),
+    "1x1": lambda image: image.resize((1, 1)),
 }
 
 
 def write_photos(pairs: str | Path, folder: str | Path) -> None:
     """Write `pairs.jsonl`, a copy of `pairs`, and the `images/` it names into `folder`.
 
-    Raises InputError when a package that holds the pictures is missing, or a name has a picture or
-    a kind that does not exist.
+    Raises InputError when a package, a picture or a kind does not exist.
     """
     pictures = _pictures()
     with replacing(folder) as temporary:
@@ -75,7 +62,6 @@ def write_photos(pairs: str | Path, folder: str | Path) -> None:
 
 
 def _pictures() -> dict[str, Path]:
-    """Return the files of the pictures by name."""
     files: dict[str, Path] = {}
     for package, folder in SOURCES.items():
         spec = find_spec(package)

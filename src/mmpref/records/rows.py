@@ -1,8 +1,10 @@
-"""A preference pair, and a row of a source that may become one."""
+"""A preference pair, a row of a source that may become one, and pairs in shards."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from mmpref.errors import InputError
 
 IMAGE_PLACEHOLDER = "<image>"
 """Where LLaVA-style texts put the image. Tokenizers make it a token that would lack its image."""
@@ -10,10 +12,9 @@ IMAGE_PLACEHOLDER = "<image>"
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to a question about images, of which the first is preferred.
+    """Two answers to a question about images (encoded files), of which the first is preferred.
 
-    `images` are encoded image files, `prompt` and the answers plain text. `rejected` is empty only
-    before a sampler has drawn it. `more_rejected` are further rejected answers.
+    `rejected` is empty only before a sampler has drawn it.
     """
 
     id: str
@@ -70,3 +71,26 @@ class Quarantined:
     field: str
     reason: str
     content: dict[str, Any]
+
+
+def shard_of(pairs: Sequence[Pair], shard: int, shards: int) -> Sequence[Pair]:
+    """Return the pairs of a shard, 0 <= `shard` < `shards`: every `shards`-th one."""
+    if not 0 <= shard < shards:
+        raise ValueError(f"shard {shard} of {shards} does not exist")
+    return pairs[shard::shards]
+
+
+def merge(shards: Sequence[Sequence[Pair]]) -> Iterator[Pair]:
+    """Return the pairs of all shards, given in the order of their numbers, in the original order.
+
+    Raises InputError when their lengths are not those of the shards of one list.
+    """
+    total = sum(map(len, shards))
+    for number, pairs in enumerate(shards):
+        expected = len(range(number, total, len(shards)))
+        if len(pairs) != expected:
+            raise InputError(
+                f"shard {number} of {len(shards)} has {len(pairs)} pairs where {expected} of "
+                f"{total} are expected: one was sampled from other pairs; sample the shards anew"
+            )
+    return (shards[i % len(shards)][i // len(shards)] for i in range(total))

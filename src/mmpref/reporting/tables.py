@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +115,10 @@ def summarise(
                 ]
                 best = run in upright and any(leads) and all(leads)
                 place, sizes = (run, benchmark, name), (len(scores), len(scores[0].table))
-                main.append((*place, *astuple(estimate(values[run][name])), *sizes, best))
+                main.append((*place, *estimate(values[run][name]), *sizes, best))
                 if base in runs and run != base:
                     difference = estimate(values[run][name] - values[base][name])
-                    differences.append((*place, *astuple(difference)))
+                    differences.append((*place, *difference))
     return Tables(
         pd.DataFrame(main, columns=MAIN_COLUMNS),
         pd.DataFrame(differences, columns=DIFFERENCE_COLUMNS),

@@ -23,8 +23,7 @@ from mmpref.models import Prompt, VisionLanguageModel
 from mmpref.progress import track
 from mmpref.randomness import generator
 from mmpref.records.images import open_image
-from mmpref.records.rows import Pair
-from mmpref.records.shards import shard_of
+from mmpref.records.rows import Pair, shard_of
 from mmpref.sampling.decoding import Completion, Job, Request, Sampler
 from mmpref.sampling.shards import content_of, model_fingerprint
 from mmpref.sampling.splitting import Opening, split

@@ -1,4 +1,4 @@
-"""How files of answers are laid out, as the benchmarks' official scorers take them."""
+"""How files of responses are laid out, as the benchmarks' official scorers take them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnswerFormat:
-    """How an official scorer takes answers; our own lines `{"id", "response"}` always work too.
+    """How an official scorer takes responses; our own lines `{"id", "response"}` always work too.
 
-    `layout` is `lines` (an object per line), `array` or `mapping` (of ids to answers); `id` and
-    `text` are the fields that may hold an answer's item and its text, the first one present counts;
+    `layout` is `lines` (an object per line), `array` or `mapping` (of ids to responses); `id` and
+    `text` are the fields that may hold the item's id and the text, the first one present counts;
     `normal_id` maps an id as people write it to the item's. Where a format has no ids of its own,
     `find` maps the items to a function that returns the id of the one a row is about, or None; or,
     with `questions`, rows hold the questions instead, all of them in the benchmark's order.

@@ -12,14 +12,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from PIL import Image
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from mmpref.errors import InputError
 from mmpref.files import replacing
@@ -29,15 +29,9 @@ from mmpref.records.images import FORMATS, storable_image
 from mmpref.study.benchmarks import Judge
 
 if TYPE_CHECKING:  # half a second to import, and most who import this module ask nothing
-    from openai import APIError, AsyncOpenAI
+    from openai import AsyncOpenAI
 
-FREE = "a local server with the same API (vLLM, llama.cpp, Ollama) costs nothing and needs no key"
-
-# Nothing about the settings goes in here: another model's replies may stand in the same store.
-_STORE = "judge replies"
-
-# So many calls in a row without a text are not an accident.
-_FAILURES = 5
+_FREE = "a local server with the same API (vLLM, llama.cpp, Ollama) costs nothing and needs no key"
 
 _HINTS = {
     400: "check that this model takes such requests (model name, max_tokens, temperature, images)",
@@ -47,23 +41,18 @@ _HINTS = {
 }
 
 # The only 400 that says nothing about the other calls: this prompt is too long, or filtered.
-# Wordings of OpenAI, Azure, vLLM, SGLang and llama.cpp.
 _ABOUT_ONE_PROMPT = re.compile(
     "context[ _](length|size|window)|maximum model length|content[ _](filter|management|policy)",
     re.IGNORECASE,
 )
 
-# Shorter keys are placeholders ("none", "EMPTY") that a judge may well write.
-_SECRET = 16
-
 
 @dataclass(frozen=True)
 class Call:
-    """One question to the judge about the answer to item `item`, for judge run `run` (from 0).
+    """One question to the judge about the response to `item`, for judge run `run` (from 0).
 
-    `messages` are in the form of the chat API; an image is a part `{"type": "image_url",
-    "image_url": {"url": "data:..."}}`. The judge is asked at each of `temperatures` in turn until
-    its reply is usable.
+    `messages` are in the form of the chat API, images as from `image_part`. The judge is asked at
+    each of `temperatures` in turn until its reply is usable.
     """
 
     item: str
@@ -75,11 +64,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back for a call: `text`, or `error` when nothing did.
+    """What came back for a call at the temperature of number `attempt`: `text`, or an `error`.
 
-    `attempt` counts the temperatures tried, from 0; `model` is the name the endpoint returned, None
-    when it returned no reply at all; `score` what the strict reading made of the text when it came,
-    None for nothing (scorers read the text again).
+    `model` is the name the endpoint returned, None when it returned no reply at all; `score` what
+    the strict reading made of the text when it came (scorers read the text again).
     """
 
     item: str
@@ -94,25 +82,11 @@ class Reply:
     score: Any = None
 
 
-@dataclass(frozen=True)
-class JudgeSettings:
-    """Which judge is asked, where and how.
+class JudgeSettings(Judge):
+    """A study's judge and where it is: the base URL (".../v1"), and the key if it needs one."""
 
-    `url` is the base URL (".../v1"), `key` None where none is needed. At most `concurrency` calls
-    run at a time; each is repeated up to `retries` times when the endpoint is busy, broken, or
-    silent for `timeout` seconds. Replies count when they come from `model` or one of `returns`,
-    names the endpoint may give it. Prices are per million tokens, None if unknown.
-    """
-
-    model: str
-    url: str = field(repr=False)
-    key: str | None = field(default=None, repr=False)
-    concurrency: int = 8
-    retries: int = 5
-    timeout: float = 120.0
-    returns: tuple[str, ...] = ()
-    input_price: float | None = None
-    output_price: float | None = None
+    url: str = Field(repr=False)
+    key: str | None = Field(None, repr=False, exclude=True)
 
     @property
     def host(self) -> str:
@@ -129,9 +103,8 @@ class JudgeSettings:
 class Plan:
     """What asking would take: of `calls` calls, `stored` have a text in the store already.
 
-    The rest is about the others, each asked once: estimated `prompt_tokens` of their text (a
-    quarter of its characters), how many `images` come on top, at most `completion_tokens`, and the
-    `cost` of these tokens, None if the prices are unknown.
+    The others, each asked once, take about `prompt_tokens` (a quarter of the characters of their
+    text), besides `images`, and at most `completion_tokens` for `cost` (None: prices unknown).
     """
 
     calls: int
@@ -152,55 +125,37 @@ class Plan:
         )
 
 
-def settings_from_environment(
-    model: str,
-    *,
-    url_variable: str = "OPENAI_BASE_URL",
-    key_variable: str | None = "OPENAI_API_KEY",
-    **options: Any,
-) -> JudgeSettings:
-    """Return settings with URL and key from the environment; `options` are the other fields.
-
-    `key_variable` None: the endpoint needs no key, and none is sent.
+def judge_settings(judge: Judge, asks: bool = True) -> JudgeSettings:
+    """Return a study's judge with URL and key from the environment, which counts only if it `asks`.
 
     Raises InputError when a variable is not set or holds no URL or no key.
     """
-    url = os.environ.get(url_variable, "").strip()
+    if not asks:
+        return JudgeSettings(**judge.model_dump(), url="")
+    url = os.environ.get(judge.url_variable, "").strip()
     if not url:
         raise InputError(
-            f"{url_variable} is not set; set it to the base URL of the judge's endpoint, for "
-            f"example http://localhost:8000/v1: {FREE}"
+            f"{judge.url_variable} is not set; set it to the base URL of the judge's endpoint, for "
+            f"example http://localhost:8000/v1: {_FREE}"
         )
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"{url_variable} is not a URL; write it like http://localhost:8000/v1")
+        raise InputError(
+            f"{judge.url_variable} is not a URL; write it like http://localhost:8000/v1"
+        )
     if "@" in parts.netloc:
-        raise InputError(f"{url_variable} holds a user or a password; leave only the host")
+        raise InputError(f"{judge.url_variable} holds a user or a password; leave only the host")
     key = None
-    if key_variable is not None:
-        key = os.environ.get(key_variable, "").strip()
+    if judge.key_variable is not None:
+        key = os.environ.get(judge.key_variable, "").strip()
         if not key:
             raise InputError(
-                f"{key_variable} is not set; set it to the key of {parts.hostname}, or name no key "
-                f"variable where none is needed: {FREE}"
+                f"{judge.key_variable} is not set; set it to the key of {parts.hostname}, or name "
+                f"no key variable where none is needed: {_FREE}"
             )
         if not (key.isascii() and key.isprintable()):
-            raise InputError(f"{key_variable} holds characters that no key has; copy it again")
-    return JudgeSettings(model=model, url=url, key=key, **options)
-
-
-def judge_settings(judge: Judge, asks: bool = True) -> JudgeSettings:
-    """Return the settings of a study's judge; the environment counts only if it is asked anything.
-
-    Raises InputError as `settings_from_environment`.
-    """
-    options = judge.model_dump(exclude={"model", "url_variable", "key_variable"})
-    options["returns"] = tuple(judge.returns)
-    if not asks:
-        return JudgeSettings(judge.model, url="", **options)
-    return settings_from_environment(
-        judge.model, url_variable=judge.url_variable, key_variable=judge.key_variable, **options
-    )
+            raise InputError(f"{judge.key_variable} holds characters no key has; copy it again")
+    return JudgeSettings(**judge.model_dump(), url=url, key=key)
 
 
 def image_part(data: bytes) -> dict[str, Any]:
@@ -215,9 +170,9 @@ def image_part(data: bytes) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def prompt_sha256(call: Call, attempt: int, settings: JudgeSettings) -> str:
+def prompt_sha256(call: Call, attempt: int, judge: Judge) -> str:
     """Return the digest of all that is sent to the model at an attempt."""
-    content = json.dumps(_request(call, attempt, settings), sort_keys=True)
+    content = json.dumps(_request(call, attempt, judge), sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -230,10 +185,9 @@ def ask(
 ) -> list[Reply]:
     """Return the replies to all calls, in their order: every attempt of each.
 
-    `parse` returns the score in a text, which is stored with it. The last reply to a call is
-    `usable`, or the one at the last temperature, or a failure (its `error` says why). `store`
-    keeps everything that comes back; what it already holds for the same prompt at the same
-    temperature is not asked again, unless it was a failure.
+    The last reply to a call is `usable`, or the one at the last temperature, or a failure (its
+    `error` says why). `store` keeps everything that comes back, with the score that `parse` finds
+    in it; what it holds for the same prompt and temperature is not asked again, but for failures.
 
     Raises InputError when the endpoint refuses the key, the model or the request (HTTP 400, 401,
     403, 404), when another model answers, and when nothing works: as many calls failed in a row
@@ -242,7 +196,8 @@ def ask(
     twice = [key for key, times in Counter((c.item, c.run) for c in calls).items() if times > 1]
     if twice:
         raise ValueError(f"several calls for item and run {twice[0]}")
-    with Journal(store, _STORE) as journal:
+    # No settings in the name: the replies of several models may be in one store.
+    with Journal(store, "judge replies") as journal:
         known = _known(store, settings)
         missing = [call for call in calls if not _so_far(call, settings, known, usable)[1]]
         if missing:
@@ -254,12 +209,17 @@ def ask(
     return [reply for call in calls for reply in _so_far(call, settings, known, usable)[0]]
 
 
-def plan(calls: Sequence[Call], settings: JudgeSettings, store: Path | None = None) -> Plan:
+def plan(calls: Sequence[Call], settings: JudgeSettings, store: Path) -> Plan:
     """Return what `ask` would take. Nothing is sent, and `store` stays as it is."""
-    known = _known(store, settings) if store is not None and store.exists() else {}
+    known = _known(store, settings) if store.exists() else {}
     rest = [call for call in calls if _key(call, 0, settings) not in known]
-    parts = [part for call in rest for message in call.messages for part in _parts(message)]
-    characters = sum(len(part.get("text", "")) for part in parts)
+    contents = [message["content"] for call in rest for message in call.messages]
+    parts = [
+        part
+        for content in contents
+        for part in ([{"type": "text", "text": content}] if isinstance(content, str) else content)
+    ]
+    characters = sum(len(part["text"]) for part in parts if part["type"] == "text")
     prompt_tokens = -(-characters // 4)
     completion_tokens = sum(call.max_tokens for call in rest)
     return Plan(
@@ -272,7 +232,7 @@ def plan(calls: Sequence[Call], settings: JudgeSettings, store: Path | None = No
     )
 
 
-def totals(replies: Sequence[Reply], settings: JudgeSettings) -> dict[str, Any]:
+def totals(replies: Sequence[Reply], judge: Judge) -> dict[str, Any]:
     """Return what asking took: calls, failures, attempts, tokens, cost, names of the models.
 
     A call failed when its last attempt brought no text. The cost is None if a price is unknown.
@@ -286,16 +246,16 @@ def totals(replies: Sequence[Reply], settings: JudgeSettings) -> dict[str, Any]:
         "attempts": len(replies),
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
-        "cost": _cost(prompt_tokens, completion_tokens, settings),
+        "cost": _cost(prompt_tokens, completion_tokens, judge),
         "models": sorted({reply.model for reply in replies if reply.model}),
     }
 
 
 def write_replies(path: str | Path, replies: Iterable[Reply]) -> None:
     """Write replies as JSON Lines."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for reply in replies:
-            file.write(json.dumps(asdict(reply), ensure_ascii=False) + "\n")
+    lines = (json.dumps(vars(reply), ensure_ascii=False) + "\n" for reply in replies)
+    with replacing(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def read_replies(path: str | Path) -> dict[str, list[Reply]]:
@@ -304,15 +264,13 @@ def read_replies(path: str | Path) -> dict[str, list[Reply]]:
     Raises InputError when the file cannot be read or a line is not a reply.
     """
     try:
-        lines = Path(path).read_bytes().split(b"\n")
+        lines = Path(path).read_bytes().splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); judge again") from None
     replies = []
     for number, line in enumerate(lines, start=1):
-        if not line and number == len(lines):
-            continue
         try:
-            reply = _REPLY.validate_json(line, strict=True)
+            replies.append(_REPLY.validate_json(line, strict=True))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "not JSON"
@@ -320,7 +278,6 @@ def read_replies(path: str | Path) -> dict[str, list[Reply]]:
                 f"{path}: line {number}: {place}: {first['msg']}; judge again, what is in the "
                 "store is not asked anew"
             ) from None
-        replies.append(reply)
     return by_item(replies)
 
 
@@ -333,27 +290,26 @@ def by_item(replies: Iterable[Reply]) -> dict[str, list[Reply]]:
 
 
 _REPLY = TypeAdapter(Reply)
-_Key = tuple[str, int, int, str]
-_Known = dict[_Key, Reply]
+_Known = dict[tuple[str, int, int, str], Reply]
 
 
-def _request(call: Call, attempt: int, settings: JudgeSettings) -> dict[str, Any]:
+def _request(call: Call, attempt: int, judge: Judge) -> dict[str, Any]:
     return {
-        "model": settings.model,
+        "model": judge.model,
         "messages": list(call.messages),
         "max_tokens": call.max_tokens,
         "temperature": float(call.temperatures[attempt]),
     }
 
 
-def _key(call: Call, attempt: int, settings: JudgeSettings) -> _Key:
-    return call.item, call.run, attempt, prompt_sha256(call, attempt, settings)
+def _key(call: Call, attempt: int, judge: Judge) -> tuple[str, int, int, str]:
+    return call.item, call.run, attempt, prompt_sha256(call, attempt, judge)
 
 
 def _known(store: Path, settings: JudgeSettings) -> _Known:
     """Return the texts in a store that this judge gave."""
     known: _Known = {}
-    for line in store.read_bytes().split(b"\n"):
+    for line in store.read_bytes().splitlines():
         try:
             reply = _REPLY.validate_json(line, strict=True)
         except ValidationError:  # the store's first line, or a last one that is only half there
@@ -401,7 +357,7 @@ async def _ask(
             reply = await _once(client, call, len(replies), settings)
             if reply.text is not None:
                 reply = replace(reply, score=parse(reply.text))
-            journal.append([asdict(reply)])
+            journal.append([vars(reply)])
             if reply.model is not None and reply.model not in settings.names:
                 raise InputError(
                     f"judge at {settings.host}: asked {settings.model!r}, but {reply.model!r} "
@@ -411,10 +367,10 @@ async def _ask(
             known[_key(call, reply.attempt, settings)] = reply
 
     async with _client(settings) as client:
-        worked = bool(known)
-        limit = max(_FAILURES, settings.concurrency)
+        worked, failed = bool(known), 0
+        # So many calls in a row without a text are no accident.
+        limit = max(5, settings.concurrency)
         tasks = [asyncio.create_task(finish(call)) for call in calls]
-        failed = 0
         try:
             for task in track(asyncio.as_completed(tasks), "judge", total=len(tasks)):
                 reply = await task
@@ -444,10 +400,19 @@ def _client(settings: JudgeSettings) -> "AsyncOpenAI":
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     async def check(response: httpx2.Response) -> None:
-        if response.is_success:
-            problem = _problem(await response.aread())
-            if problem:
-                raise httpx2.RemoteProtocolError(problem, request=response.request)
+        if not response.is_success:
+            return
+        body = await response.aread()
+        try:
+            match json.loads(body):
+                case {"choices": [{"message": {}}, *_]}:
+                    return
+            problem = "has no choices"
+        except ValueError:
+            problem = "is not JSON"
+        raise httpx2.RemoteProtocolError(
+            f"the reply {problem}: {body.decode(errors='replace')}", request=response.request
+        )
 
     return AsyncOpenAI(
         base_url=settings.url,
@@ -459,103 +424,68 @@ def _client(settings: JudgeSettings) -> "AsyncOpenAI":
     )
 
 
-def _problem(body: bytes) -> str | None:
-    """Say why the body of a reply is not a chat completion."""
-    try:
-        reply = json.loads(body)
-    except ValueError:
-        return f"the reply is not JSON: {body.decode(errors='replace')}"
-    choices = reply.get("choices") if isinstance(reply, dict) else None
-    first = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(first, dict) or not isinstance(first.get("message"), dict):
-        return f"the reply has no choices: {body.decode(errors='replace')}"
-    return None
-
-
 async def _once(client: "AsyncOpenAI", call: Call, attempt: int, settings: JudgeSettings) -> Reply:
     """Return what comes back for one attempt.
 
     Raises InputError when the endpoint says that asking further calls is of no use.
     """
-    from openai import APIError
+    import httpx2
+    from openai import APIError, APITimeoutError
 
+    request = _request(call, attempt, settings)
     reply = Reply(call.item, call.run, attempt, prompt_sha256(call, attempt, settings))
-    request = cast(Any, _request(call, attempt, settings))
     try:
-        completion = await client.chat.completions.create(**request)
+        # The response as it comes: servers leave out fields that the SDK's types promise.
+        response = await client.post("/chat/completions", body=request, cast_to=httpx2.Response)
     except APIError as error:
-        reason = _short(_clean(_reason(error, settings), settings.key))
         status = getattr(error, "status_code", None)
+        if isinstance(error, APITimeoutError):
+            reason = f"no reply within {settings.timeout:g} s"
+        elif status:
+            message = error.body.get("message") if isinstance(error.body, dict) else None
+            reason = f"HTTP {status}: {message or error.body}"
+        else:
+            reason = str(error.__cause__ or error) or type(error.__cause__ or error).__name__
+        reason = _short(reason, settings.key)
         if status in _HINTS and not (status == 400 and _ABOUT_ONE_PROMPT.search(str(error.body))):
             raise InputError(
                 f"judge {settings.model} at {settings.host}, item {call.item!r}: {reason}; "
                 f"{_HINTS[status]}"
             ) from None
         return replace(reply, error=reason)
-    # The SDK checks no types, and servers leave out what they like.
-    choice = completion.choices[0]
-    content = getattr(choice.message, "content", None)
-    refusal = getattr(choice.message, "refusal", None)
-    model = completion.model if isinstance(completion.model, str) else ""
+    body = response.json()
+    choice, model, usage = body["choices"][0], body.get("model") or "", body.get("usage") or {}
+    content, refusal = choice["message"].get("content"), choice["message"].get("refusal")
     text = failure = None
     if model not in settings.names:
         failure = "another model answered"
     elif isinstance(content, str):
-        text = _clean(content, settings.key if len(settings.key or "") >= _SECRET else None)
+        # Shorter keys are placeholders ("none", "EMPTY") that a judge may well write.
+        text = _clean(content, settings.key if len(settings.key or "") >= 16 else None)
     else:
-        failure = f"no text (finish_reason {getattr(choice, 'finish_reason', None)})"
-        if refusal:
-            failure += f", refusal: {refusal}"
+        failure = f"no text (finish_reason {choice.get('finish_reason')})"
+        failure += f", refusal: {refusal}" if refusal else ""
     return replace(
         reply,
         model=_clean(model, settings.key),
         text=text,
-        error=_short(_clean(failure, settings.key)) if failure else None,
-        prompt_tokens=_tokens(completion.usage, "prompt_tokens"),
-        completion_tokens=_tokens(completion.usage, "completion_tokens"),
+        error=failure and _short(failure, settings.key),
+        prompt_tokens=usage.get("prompt_tokens") or 0,
+        completion_tokens=usage.get("completion_tokens") or 0,
     )
 
 
-def _reason(error: "APIError", settings: JudgeSettings) -> str:
-    """Say in words what went wrong; the text may hold the key."""
-    from openai import APIStatusError, APITimeoutError
-
-    if isinstance(error, APITimeoutError):
-        return f"no reply within {settings.timeout:g} s"
-    if isinstance(error, APIStatusError):
-        body = error.body
-        message = body.get("message") if isinstance(body, dict) else None
-        return f"HTTP {error.status_code}: {message or body}"
-    cause = error.__cause__ or error
-    return str(cause) or type(cause).__name__
-
-
 def _clean(text: str, key: str | None) -> str:
-    """Return a text that came back without the key, and such that it can be written.
-
-    A reply of few tokens may end within an emoji: half a character is in no encoding.
-    """
+    """Return a text without the key and without half an emoji, at which few tokens may end."""
     return (text.replace(key, "[key]") if key else text).encode(errors="replace").decode()
 
 
-def _short(text: str) -> str:
-    text = " ".join(text.split())
+def _short(text: str, key: str | None) -> str:
+    text = " ".join(_clean(text, key).split())
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
-def _tokens(usage: object, field: str) -> int:
-    number = getattr(usage, field, None)
-    return number if isinstance(number, int) else 0
-
-
-def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
-    content = message["content"]
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-def _cost(prompt_tokens: int, completion_tokens: int, settings: JudgeSettings) -> float | None:
-    if settings.input_price is None or settings.output_price is None:
+def _cost(prompt_tokens: int, completion_tokens: int, judge: Judge) -> float | None:
+    if judge.input_price is None or judge.output_price is None:
         return None
-    return (
-        prompt_tokens * settings.input_price + completion_tokens * settings.output_price
-    ) / 1_000_000
+    return (prompt_tokens * judge.input_price + completion_tokens * judge.output_price) / 1_000_000

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,15 +22,13 @@ READINGS = {
 
 REPLICATES = 2000
 LEVEL = 0.95
-# Replicates are drawn in blocks so that 15,000 items need megabytes, not gigabytes.
-_BLOCK = 100
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number about a set of answers that follows from sums over them.
+    """A number about a set of responses that follows from sums over them.
 
-    `compute` maps the sums of the verdict columns (arrays of one shape: the answers as they are,
+    `compute` maps the sums of the verdict columns (arrays of one shape: the responses as they are,
     or many resamples of them) to an array of that shape; where it is undefined (0/0) it is NaN.
     """
 
@@ -39,8 +37,7 @@ class Metric:
     meaning: str
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """A value with its 95 % interval; NaN where the metric is undefined."""
 
     value: float
@@ -74,30 +71,34 @@ def bootstrap(
     """Return each metric's value, then its bootstrap replicates; shape (1 + replicates,).
 
     `tables` holds the verdicts of one run on one benchmark, one table per training seed; a value
-    is the mean over seeds. A replicate resamples, both with replacement, the items and the
-    seeds (the pigeonhole bootstrap; Owen 2007, "The pigeonhole bootstrap", Annals of Applied
-    Statistics 1:2):
+    is the mean over seeds. A replicate resamples the items and the seeds, both with replacement
+    (the pigeonhole bootstrap; Owen 2007, Annals of Applied Statistics 1:2):
 
     - Items are drawn by image: questions about one image stand and fall together. The draw
       depends on `seed` and the number of images alone, so every training seed and every run sees
       the same items, and differences of replicates between two runs are paired differences.
     - Of S seeds, S - 1 are drawn, for the variance of the mean of S draws would be too small by
-      (S - 1) / S (Rao and Wu 1988, "Resampling inference with complex survey data", JASA 83).
-      With one seed the interval says nothing about training noise.
+      (S - 1) / S (Rao and Wu 1988, JASA 83). With one seed the interval says nothing about
+      training noise.
 
     Raises InputError when the tables are not about the same items in the same order.
     """
     check_same_items(tables, run)
     numbers = tables[0].select_dtypes("number").columns
     columns = [name for name in numbers if all(name in table for table in tables)]
-    counts = np.stack([_by_image(table, columns) for table in tables])
+    # In order of first appearance: (seeds, images, columns).
+    by_image = [table.groupby("image", sort=False)[columns].sum() for table in tables]
+    counts = np.stack([sums.to_numpy(np.float64) for sums in by_image])
     # Item by item, as official scorers add: with halves and tenths the last digit may depend on it.
     plain = np.stack([np.add.accumulate(table[columns].to_numpy(float))[-1] for table in tables])
     resampled = _resampled_sums(counts, generator(seed, "bootstrap", "items"), replicates)
     sums = np.concatenate([plain[:, None], resampled], axis=1)
-    weights = _seed_weights(
-        len(tables), generator(seed, "bootstrap", "seeds", run, len(tables)), replicates
-    )
+    seeds = len(tables)
+    weights = np.full((seeds, 1 + replicates), 1 / seeds)
+    if seeds > 1:
+        draw = generator(seed, "bootstrap", "seeds", run, seeds)
+        times = draw.multinomial(seeds - 1, weights[:, 0], size=replicates)
+        weights[:, 1:] = times.T / (seeds - 1)
     by_column = {name: sums[:, :, index] for index, name in enumerate(columns)}
     values = {}
     for name, metric in metrics.items():
@@ -131,28 +132,14 @@ def check_same_items(tables: Sequence[pd.DataFrame], what: str) -> None:
             )
 
 
-def _by_image(table: pd.DataFrame, columns: list[str]) -> Array:
-    """Return the column sums of each image, in order of first appearance: (images, columns)."""
-    sums = table.groupby("image", sort=False)[columns].sum()
-    return sums.to_numpy(np.float64)
-
-
 def _resampled_sums(counts: Array, draw: np.random.Generator, replicates: int) -> Array:
     """Map (seeds, images, columns) to (seeds, replicates, columns)."""
     images = counts.shape[1]
     blocks = []
-    for start in range(0, replicates, _BLOCK):
-        size = min(_BLOCK, replicates - start)
+    # In blocks of 100, so that 15,000 items need megabytes, not gigabytes.
+    for start in range(0, replicates, 100):
+        size = min(100, replicates - start)
         drawn = draw.integers(images, size=(size, images)) + images * np.arange(size)[:, None]
         times = np.bincount(drawn.ravel(), minlength=size * images).reshape(size, images)
         blocks.append(times.astype(np.float64) @ counts)
     return np.concatenate(blocks, axis=1)
-
-
-def _seed_weights(seeds: int, draw: np.random.Generator, replicates: int) -> Array:
-    """Return the weight of each seed in each mean: (seeds, 1 + replicates), columns sum to 1."""
-    weights = np.full((seeds, 1 + replicates), 1 / seeds)
-    if seeds > 1:
-        times = draw.multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=replicates)
-        weights[:, 1:] = times.T / (seeds - 1)
-    return weights

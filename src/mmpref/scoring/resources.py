@@ -1,4 +1,4 @@
-"""What scorers need besides an item and its answer."""
+"""What scorers need besides an item and its response."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ class Resources:
 
     `folder` holds the benchmark's data files, as downloaded. `similarity` is AMBER's provider
     (`exact`, `embeddings` or `spacy`). `replies` are the judge's, by item id, in the order they
-    came; `judge_runs` says how often each answer is judged. With `judge` false there is none, and
+    came; `judge_runs` says how often each response is judged. With `judge` false there is none, and
     a scorer that can do without says so in the names of its metrics.
     """
 

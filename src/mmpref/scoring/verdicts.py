@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,7 +36,7 @@ class JudgedScorer(Scorer, Protocol):
     """What it offers besides where a judge model can score the benchmark."""
 
     def calls(self, item: Item, response: str, resources: Resources) -> list[Call]:
-        """Return the questions to the judge about one answer."""
+        """Return the questions to the judge about one response."""
 
     def usable(self, text: str) -> bool:
         """Return whether a reply of the judge can be read; otherwise it is asked again."""
@@ -46,9 +46,7 @@ class JudgedScorer(Scorer, Protocol):
 
 
 def scorer_of(kind: str) -> Any:
-    """Return the scorer of items of a kind: the module `score` in its folder.
-
-    It is a Scorer, and a JudgedScorer where a judge model can score the kind.
+    """Return the scorer of a kind of items: a Scorer, or a JudgedScorer.
 
     Raises InputError when there is no such kind.
     """
@@ -57,33 +55,26 @@ def scorer_of(kind: str) -> Any:
     return module_of(kind, "score")
 
 
-# What all public benchmarks have: a metric and the column it needs.
+# What all public benchmarks have.
 _SHARED = {
-    "unparsed_rate": (
-        "differs",
-        Metric(
-            lambda sums: ratio(sums["unparsed"], sums["items"]),
-            "lower",
-            "share of items whose answer, or the judge's reply to it, could not be parsed",
-        ),
+    "unparsed_rate": Metric(
+        lambda sums: ratio(sums["unparsed"], sums["items"]),
+        "lower",
+        "share of items whose response, or the judge's reply to it, could not be parsed",
     ),
-    "readings_differ": (
-        "differs",
-        Metric(
-            lambda sums: ratio(sums["differs"], sums["items"]),
-            None,
-            "share of items that the two readings judge differently",
-        ),
+    "readings_differ": Metric(
+        lambda sums: ratio(sums["differs"], sums["items"]),
+        None,
+        "share of items that the two readings judge differently",
     ),
-    "judge_failures": (
-        "judge_failures",
-        Metric(
-            lambda sums: sums["judge_failures"],
-            "lower",
-            "questions to the judge without a reply that could be read",
-        ),
+    "judge_failures": Metric(
+        lambda sums: sums["judge_failures"],
+        "lower",
+        "questions to the judge without a reply that could be read",
     ),
 }
+# The columns they need, where these are not called like them.
+_NEEDED = {"unparsed_rate": "differs", "readings_differ": "differs"}
 
 _MENTIONS = pa.list_(pa.struct([("name", pa.string()), ("start", pa.int64()), ("end", pa.int64())]))
 _SPANS = ("hallucinated_mentions", "grounded_mentions")
@@ -91,7 +82,7 @@ _SPANS = ("hallucinated_mentions", "grounded_mentions")
 
 @dataclass(frozen=True)
 class Scores:
-    """The verdicts on one run's answers to one benchmark.
+    """The verdicts on one run's responses to one benchmark.
 
     `table` has one row per item, in the order of the benchmark: `id`, `image` (its file's name, or
     a digest; questions about one image share it), `kind`, `prompt`, `response`, and the columns of
@@ -102,14 +93,14 @@ class Scores:
 
     @property
     def kind(self) -> str:
-        """The kind of truth the answers were held against."""
+        """The kind of truth the responses were held against."""
         return str(self.table["kind"].iloc[0])
 
     @property
     def metrics(self) -> dict[str, Metric]:
         """The metrics of this table, by name; those of a reading are called READING/NAME."""
         columns = set(self.table.columns)
-        shared = {name: metric for name, (column, metric) in _SHARED.items() if column in columns}
+        shared = {name: one for name, one in _SHARED.items() if _NEEDED.get(name, name) in columns}
         return scorer_of(self.kind).metrics(columns) | shared
 
 
@@ -128,7 +119,7 @@ def score(
     or the items are not of one kind.
     """
     kind = _kind(items)
-    given = _by_id(items, responses, source)
+    given = _paired(items, responses, source)
     scorer, resources = scorer_of(kind), resources or Resources()
     rows = [
         {
@@ -136,14 +127,14 @@ def score(
             "image": _image(item),
             "kind": kind,
             "prompt": item.prompt,
-            "response": given[item.id]["response"],
-            **scorer.verdict(item, given[item.id]["response"], resources),
+            "response": response["response"],
+            **scorer.verdict(item, response["response"], resources),
         }
-        for item in items
+        for item, response in given
     ]
     table = pd.DataFrame(rows)
     if all("ended" in response for response in responses):
-        table["unfinished"] = [int(not given[item.id]["ended"]) for item in items]
+        table["unfinished"] = [int(not response["ended"]) for _, response in given]
     # Counts under one setting are absent from the rows of the others.
     for name in table.select_dtypes("number").columns:
         values = table[name].fillna(0)
@@ -165,9 +156,10 @@ def judge_calls(
     scorer = scorer_of(kind)
     if not hasattr(scorer, "calls"):
         raise InputError(f"a {kind} benchmark is scored without a judge; leave the judge out")
-    given = _by_id(items, responses, source)
     calls = [
-        call for item in items for call in scorer.calls(item, given[item.id]["response"], resources)
+        call
+        for item, response in _paired(items, responses, source)
+        for call in scorer.calls(item, response["response"], resources)
     ]
     return calls, scorer
 
@@ -186,26 +178,23 @@ def write_scores(
     under `metrics`, and their 95 % intervals, which resample the items (`seed` is the study's, for
     the draws), under `intervals`; undefined is null. `about` is added as it is.
     """
-    metrics = scores.metrics
-    values = bootstrap([scores.table], metrics, seed, benchmark)
-    estimates = {name: estimate(array) for name, array in values.items()}
     content: dict[str, Any] = {
         "benchmark": benchmark,
         "items": len(scores.table),
         "empty": int((scores.table["response"].str.strip() == "").sum()),
     }
-    for name, found in estimates.items():
+    intervals = {}
+    for name, values in bootstrap([scores.table], scores.metrics, seed, benchmark).items():
+        value, low, high = (None if isnan(number) else number for number in estimate(values))
+        intervals[name] = [low, high]
         reading, _, rest = name.partition("/")
-        value = _or_null(found.value)
-        if reading in READINGS:
-            content.setdefault(reading, {})[rest] = value
-        elif name in _SHARED:
+        if name in _SHARED:
             content[name] = value
+        elif reading in READINGS:
+            content.setdefault(reading, {})[rest] = value
         else:
             content.setdefault("metrics", {})[name] = value
-    content["intervals"] = {
-        name: [_or_null(found.low), _or_null(found.high)] for name, found in estimates.items()
-    }
+    content["intervals"] = intervals
     content |= about or {}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -220,21 +209,13 @@ def write_scores(
 
 def summary(content: Mapping[str, Any]) -> str:
     """Return what `write_scores` wrote as lines to read: a metric, and its value by reading."""
-    readings = [name for name in (*READINGS, "metrics") if name in content]
-    names = list(dict.fromkeys(name for reading in readings for name in content[reading]))
-    rows = [["", *readings]]
-    for name in names:
-        values = [content[reading].get(name) for reading in readings]
-        rows.append([name, *("–" if value is None else f"{value:.6g}" for value in values)])
-    width = max(len(row[0]) for row in rows)
-    lines = [f"{content['benchmark']}: {content['items']} items, {content['empty']} empty answers"]
-    lines += [row[0].ljust(width) + "".join(cell.rjust(12) for cell in row[1:]) for row in rows]
+    readings = {name: content[name] for name in (*READINGS, "metrics") if name in content}
+    table = pd.DataFrame(readings, dtype=float)
+    items, empty = content["items"], content["empty"]
+    lines = [f"{content['benchmark']}: {items} items, {empty} empty responses"]
+    lines.append(table.to_string(float_format="{:.6g}".format, na_rep="–", col_space=11))
     lines += [f"{name}: {content[name]:.6g}" for name in _SHARED if name in content]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _or_null(number: float) -> float | None:
-    return None if math.isnan(number) else number
+    return "\n".join(lines)
 
 
 def read_scores(verdicts: str | Path) -> Scores:
@@ -245,11 +226,10 @@ def read_scores(verdicts: str | Path) -> Scores:
         raise InputError(f"{verdicts}: cannot be read ({error}); score the run again") from None
     if table.empty or not {"id", "image", "kind", "response", "flawed"} <= set(table.columns):
         raise InputError(f"{verdicts}: is not a table of verdicts; score the run again")
-    if table["kind"].iloc[0] not in kinds():
-        raise InputError(
-            f"{verdicts}: kind {table['kind'].iloc[0]!r} has no scorer; score the run again"
-        )
-    return Scores(table)
+    scores = Scores(table)
+    if scores.kind not in kinds():
+        raise InputError(f"{verdicts}: kind {scores.kind!r} has no scorer; score the run again")
+    return scores
 
 
 def _kind(items: Sequence[Item]) -> str:
@@ -262,10 +242,10 @@ def _kind(items: Sequence[Item]) -> str:
     return str(kinds[0])
 
 
-def _by_id(
+def _paired(
     items: Sequence[Item], responses: Sequence[dict[str, Any]], source: str | Path
-) -> dict[str, dict[str, Any]]:
-    """Return the response to each item's id, exactly one each."""
+) -> list[tuple[Item, dict[str, Any]]]:
+    """Return each item with its one response."""
     for row, response in enumerate(responses):
         for field in ("id", "response"):
             if not isinstance(response.get(field), str):
@@ -286,7 +266,8 @@ def _by_id(
             f"{source}: does not match the benchmark: {'; '.join(problems)}; "
             "generate the responses from this version of the benchmark"
         )
-    return {response["id"]: response for response in responses}
+    by_id = {response["id"]: response for response in responses}
+    return [(item, by_id[item.id]) for item in items]
 
 
 def _image(item: Item) -> str:
@@ -295,7 +276,5 @@ def _image(item: Item) -> str:
         return str(item.truth["image"])
     if not item.images:
         return item.id
-    digest = hashlib.sha256()
-    for image in item.images:
-        digest.update(hashlib.sha256(load_image(image)).digest())
-    return digest.hexdigest()[:16]
+    sums = (hashlib.sha256(load_image(image)).digest() for image in item.images)
+    return hashlib.sha256(b"".join(sums)).hexdigest()[:16]

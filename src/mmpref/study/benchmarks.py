@@ -1,4 +1,4 @@
-"""What runs are scored on, and the judges.
+"""What runs are scored on, how their answers are made, and the judges.
 
 The folders of `mmpref.benchmarks` are the kinds of benchmark, its files the sources a study can
 name; neither is listed anywhere.
@@ -54,9 +54,15 @@ class BenchmarkSource(Part):
     def make_items(self, seed: int, files: Mapping[str, Path]) -> "Iterable[Item]":
         """Return its items; `seed` is the study's, `files` holds what the workflow made for it.
 
-        Raises:
-            InputError: a file is missing or cannot be read.
+        Raises InputError when a file is missing or cannot be read.
         """
+
+
+class Responses(Part):
+    """How answers to benchmarks are made: greedily, which no setting here changes."""
+
+    shards: Count = Field(1, description="jobs the answers to a benchmark are split into")
+    batch_size: Count = Field(32, description="answers made side by side")
 
 
 class Judge(Part):

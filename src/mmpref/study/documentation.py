@@ -10,6 +10,12 @@ from typing import Any
 from mmpref.study.study import Study
 
 BEGIN = "<!-- written by `python -m mmpref.study.documentation`; edit the classes it names -->"
+BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+}
 
 
 def schema() -> str:
@@ -25,24 +31,13 @@ def tables() -> str:
 
 
 def _table(name: str, part: dict[str, Any]) -> str:
-    rows = [
-        f"### {name}",
-        "",
-        part["description"],
-        "",
-        "| key | type | default | meaning |",
-        "|---|---|---|---|",
-    ]
-    required = part.get("required", [])
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for key, value in part["properties"].items():
-        default = "required" if key in required else _default(value)
-        meaning = value.get("description", "")
-        rows.append(f"| `{key}` | {_type(value)} | {default} | {meaning} |")
-    return "\n".join(rows)
-
-
-def _default(value: dict[str, Any]) -> str:
-    return f"`{json.dumps(value['default'])}`" if "default" in value else ""
+        default = f"`{json.dumps(value['default'])}`" if "default" in value else ""
+        if key in part.get("required", []):
+            default = "required"
+        rows.append(f"| `{key}` | {_type(value)} | {default} | {value.get('description', '')} |")
+    return "\n".join([f"### {name}", "", part["description"], "", *rows])
 
 
 def _type(value: dict[str, Any]) -> str:
@@ -50,35 +45,17 @@ def _type(value: dict[str, Any]) -> str:
     if "$ref" in value:
         name = value["$ref"].rsplit("/", 1)[-1]
         return f"[{name}](#{name.lower()})"
-    if "const" in value:
-        return f"`{value['const']}`"
-    if "enum" in value:
-        return ", ".join(f"`{choice}`" for choice in value["enum"])
-    for union in ("anyOf", "oneOf"):
-        if union in value:
-            return " or ".join(_type(choice) for choice in value[union] if choice != _NULL)
+    if "const" in value or "enum" in value:
+        return ", ".join(f"`{one}`" for one in value.get("enum") or [value["const"]])
+    if choices := value.get("anyOf") or value.get("oneOf"):
+        return " or ".join(_type(choice) for choice in choices if choice != {"type": "null"})
     if value.get("type") == "array":
         return f"list of {_type(value['items'])}"
     if value.get("type") == "object":
-        content: dict[str, Any] = value.get("additionalProperties") or next(
-            iter(value.get("patternProperties", {}).values()), {}
-        )
-        return f"mapping of names to {_type(content)}"
-    return str(value.get("type", "anything")) + _bounds(value)
-
-
-_NULL = {"type": "null"}
-_BOUNDS = {
-    "minimum": "at least",
-    "exclusiveMinimum": "above",
-    "maximum": "at most",
-    "exclusiveMaximum": "below",
-}
-
-
-def _bounds(value: dict[str, Any]) -> str:
-    found = [f"{words} {value[key]:g}" for key, words in _BOUNDS.items() if key in value]
-    return ", " + ", ".join(found) if found else ""
+        of_names = list(value.get("patternProperties", {}).values())
+        return f"mapping of names to {_type(value.get('additionalProperties') or of_names[0])}"
+    bounds = [f", {words} {value[key]:g}" for key, words in BOUNDS.items() if key in value]
+    return value.get("type", "anything") + "".join(bounds)
 
 
 def write(config: Path) -> None:

@@ -31,11 +31,8 @@ def stored_for(
     runs: Iterable[Run], model: str, preferences: str, image: str, seed: int
 ) -> Stored | None:
     """Return what the runs of a model on some preferences need under an image; None for nothing."""
-    users = [
-        run
-        for run in runs
-        if (run.model, run.preferences) == (model, preferences) and image in images_of(run)
-    ]
+    of_model = [run for run in runs if (run.model, run.preferences) == (model, preferences)]
+    users = [run for run in of_model if image in images_of(run)]
     if not users:
         return None
     views = [view for run in users for view in run.views if view.image == image]

@@ -1,9 +1,7 @@
-"""What a study can name, found by looking into a folder.
+"""What a study can name, found by looking into a folder: there is no list to add it to.
 
-A file in `mmpref/objectives` is an objective, one in `mmpref/datasets` a source of pairs, a folder
-in `mmpref/benchmarks` a benchmark: there is no list to add them to. All of them are imported to
-read a study, by every job of a cluster, so they import what takes time (torch, pyarrow, PIL) where
-they use it.
+Every job of a cluster imports all of it to read the study, so what takes time to import (torch,
+pyarrow, PIL) is imported where it is used.
 """
 
 import importlib
@@ -32,27 +30,24 @@ def modules(package: str) -> Iterator[ModuleType]:
 def kinds(package: str, tag: str) -> dict[str, type[Part]]:
     """Return the parts of a study that a package declares, by the value of their field `tag`.
 
-    Raises:
-        InputError: two files declare the same value.
+    Raises InputError when two files declare the same value.
     """
     found: dict[str, type[Part]] = {}
     for module in modules(package):
         for part in vars(module).values():
-            value = tag_of(part, tag) if _declared_in(part, module) else None
-            if value is None:
+            declared = getattr(part, "__module__", None) == module.__name__
+            if not (declared and isinstance(part, type) and issubclass(part, Part)):
                 continue
+            value = tag_of(part, tag)
             if value in found:
                 raise InputError(
                     f"{module.__file__}: {tag} {value!r} is already declared in "
                     f"{importlib.import_module(found[value].__module__).__file__}; "
                     "choose another name"
                 )
-            found[value] = part
+            if value is not None:
+                found[value] = part
     return found
-
-
-def _declared_in(part: Any, module: ModuleType) -> bool:
-    return isinstance(part, type) and issubclass(part, Part) and part.__module__ == module.__name__
 
 
 def tag_of(part: type[Part], tag: str) -> str | None:

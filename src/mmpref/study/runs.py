@@ -81,7 +81,7 @@ class Run(Part):
         return bool(getattr(self.objective, "by_token", False))
 
     @model_validator(mode="after")
-    def _views(self) -> "Run":
+    def _whole(self) -> "Run":
         for view in self.views:
             if not ANSWER.fullmatch(view.answer):
                 raise ValueError(
@@ -93,20 +93,17 @@ class Run(Part):
                     f"the objective asks for the image {view.image!r}, which no stage makes; "
                     f"valid are: {', '.join(IMAGES)}"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _whole(self) -> "Run":
         if (self.objective is None) != (self.preferences is None):
             raise ValueError("give both `objective` and `preferences`, or neither")
         if self.objective is None and len(self.seeds) > 1:
             raise ValueError("without an objective nothing is drawn; give one seed")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"duplicate seed in {self.seeds}; give each seed once")
-        per_pass = self.training.micro_batch_size * self.training.processes * self.training.nodes
-        if self.training.batch_size % per_pass:
+        training = self.training
+        per_pass = training.micro_batch_size * training.processes * training.nodes
+        if training.batch_size % per_pass:
             raise ValueError(
-                f"training.batch_size {self.training.batch_size} is not a multiple of "
+                f"training.batch_size {training.batch_size} is not a multiple of "
                 f"micro_batch_size x processes x nodes = {per_pass}"
             )
         return self

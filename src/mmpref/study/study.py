@@ -1,28 +1,25 @@
 """The study: one YAML file, typed and checked before anything runs.
 
-Its topics are the other modules here; what people add (objectives, datasets) declares its settings
-where it is. The JSON schema (`config/schema.json`) and the table in `config/README.md` are written
-from these classes by `python -m mmpref.study.documentation`; a test fails when they drift.
+What people add (objectives, datasets) declares its settings where it is. `config/schema.json` and
+the tables of `config/README.md` are written from these classes; a test fails when they drift.
 """
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from mmpref.errors import InputError
-from mmpref.study.benchmarks import PACKAGE, BenchmarkSource, Judge
-from mmpref.study.explanation import explanation
+from mmpref.study.benchmarks import PACKAGE, BenchmarkSource, Judge, Responses
+from mmpref.study.explanation import did_you_mean, explanation, read_yaml, wrong
 from mmpref.study.models import Model
 from mmpref.study.parts import Name, Part
 from mmpref.study.preferences import Preferences
 from mmpref.study.reference import Reference
 from mmpref.study.registry import OneOf
 from mmpref.study.report import Report, Table
-from mmpref.study.responses import Responses
 from mmpref.study.runs import Run, Training
 
 
@@ -52,28 +49,25 @@ class Study(Part):
     @classmethod
     def _training_of_runs(cls, data: Any) -> Any:
         """Give every run the study's training settings, under its own."""
-        if not isinstance(data, Mapping) or not isinstance(data.get("runs"), Mapping):
+        runs, shared = data.get("runs"), data.get("training", {})
+        if not isinstance(runs, Mapping) or not isinstance(shared, Mapping):
             return data
-        shared = data.get("training", {})
-        runs = {
-            name: {**run, "training": {**shared, **run.get("training", {})}}
-            if isinstance(run, Mapping)
-            and isinstance(shared, Mapping)
-            and isinstance(run.get("training", {}), Mapping)
-            else run
-            for name, run in data["runs"].items()
-        }
-        return {**data, "runs": runs}
+
+        def whole(run: Any) -> Any:
+            own = run.get("training", {}) if isinstance(run, Mapping) else None
+            return {**run, "training": {**shared, **own}} if isinstance(own, Mapping) else run
+
+        return {**data, "runs": {name: whole(run) for name, run in runs.items()}}
 
     @model_validator(mode="after")
     def _references(self) -> "Study":
-        for where, name, kind, known in self._named():
+        for where, name, table in self._named():
+            known = getattr(self, table)
             if name not in known:
-                hint = get_close_matches(name, list(known), 1)
+                kind = "preferences entry" if table == "preferences" else table.removesuffix("s")
                 raise ValueError(
-                    f"{where}: unknown {kind} {name!r}; "
-                    + (f"did you mean {hint[0]!r}? " if hint else "")
-                    + f"defined are: {', '.join(known) or 'none'}"
+                    f"{where}: unknown {kind} {name!r}; {did_you_mean(name, known)}"
+                    f"defined are: {', '.join(known) or 'none'}"
                 )
         for name, run in self.runs.items():
             if run.training.dtype != self.training.dtype:
@@ -83,57 +77,45 @@ class Study(Part):
                 )
         return self
 
-    def _named(self) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
-        for name, preferences in self.preferences.items():
-            yield f"preferences.{name}.dataset", preferences.dataset, "dataset", self.datasets
+    def _named(self) -> Iterator[tuple[str, str, str]]:
+        """Yield where something is named, its name, and the table that must have it."""
+        for key, preferences in self.preferences.items():
+            yield f"preferences.{key}.dataset", preferences.dataset, "datasets"
             if preferences.bdhs:
-                where = f"preferences.{name}.bdhs.model"
-                yield where, preferences.bdhs.model, "model", self.models
-        for name, run in self.runs.items():
-            yield f"runs.{name}.model", run.model, "model", self.models
+                yield f"preferences.{key}.bdhs.model", preferences.bdhs.model, "models"
+        for key, run in self.runs.items():
+            yield f"runs.{key}.model", run.model, "models"
             if run.preferences:
-                where = f"runs.{name}.preferences"
-                yield where, run.preferences, "preferences entry", self.preferences
-        for name, benchmark in self.benchmarks.items():
-            for field, (table, named) in benchmark.references.items():
-                where = f"benchmarks.{name}.{field}"
-                yield where, named, table.removesuffix("s"), getattr(self, table)
+                yield f"runs.{key}.preferences", run.preferences, "preferences"
+        for key, benchmark in self.benchmarks.items():
+            for field, (table, name) in benchmark.references.items():
+                yield f"benchmarks.{key}.{field}", name, table
         if "base" in self.table.model_fields_set:
-            yield "table.base", self.table.base, "run", self.runs
-        for name in self.table.metrics:
-            yield f"table.metrics.{name}", name, "benchmark", self.benchmarks
-        for name in self.report.colours:
-            yield f"report.colours.{name}", name, "run", self.runs
-        for name in self.report.labels:
-            yield f"report.labels.{name}", name, "run", self.runs
+            yield "table.base", self.table.base, "runs"
+        for where, names, table in (
+            ("table.metrics", self.table.metrics, "benchmarks"),
+            ("report.colours", self.report.colours, "runs"),
+            ("report.labels", self.report.labels, "runs"),
+        ):
+            for name in names:
+                yield f"{where}.{name}", name, table
 
 
 def parse(data: Mapping[str, Any], file: str) -> Study:
     """Check a study's content.
 
-    Raises:
-        InputError: something is wrong; the message has a line for every mistake with the file,
-            the key and what would be valid.
+    Raises InputError when something is wrong, with a line for every mistake: the file, the key and
+    what would be valid.
     """
     try:
         return Study.model_validate(data)
     except ValidationError as error:
-        lines = [f"{file}: {explanation(Study, detail)}" for detail in error.errors()]
-        raise InputError("\n".join(lines)) from None
+        raise wrong(file, error, partial(explanation, Study)) from None
 
 
 def load(path: str | Path) -> Study:
-    """Read and check the study in a YAML file.
-
-    Raises:
-        InputError: the file is missing, is not YAML, or is not a valid study.
-    """
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: is not YAML: {error}") from None
+    """Read and check the study in a YAML file. Raises InputError as `parse`."""
+    data = read_yaml(path)
     if not isinstance(data, dict):
         raise InputError(
             f"{path}: a study is a mapping with the keys {', '.join(Study.model_fields)}"

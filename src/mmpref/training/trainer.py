@@ -104,7 +104,7 @@ def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
             images=list(dict.fromkeys(view.image for view in objective.views)),
             answers=list(dict.fromkeys(view.answer for view in objective.views)),
             seeds=reference.seeds,
-            cache_bytes=CACHE_BYTES // (processes.on_this_machine * max(1, workers)),
+            free_bytes=CACHE_BYTES // (processes.on_this_machine * max(1, workers)),
         )
         dataset = PairDataset(examples, reference, objective.views)
         turns = order.micro_batches(

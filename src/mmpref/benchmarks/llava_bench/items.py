@@ -9,17 +9,11 @@ from mmpref.records.items import Item
 
 CATEGORIES = ("conv", "detail", "complex")
 
-# Questions, what is in the images, GPT-4's answers.
+# Questions, what is in the images, GPT-4's answers; what precedes a category in `rule.json`.
 _FILES = {
-    "in-the-wild": ("questions.jsonl", "context.jsonl", "answers_gpt4.jsonl"),
-    "coco": (
-        "qa90_questions.jsonl",
-        "caps_boxes_coco2014_val_80.jsonl",
-        "qa90_gpt4_answer.jsonl",
-    ),
+    "in-the-wild": ("questions", "context", "answers_gpt4", "llava_bench_"),
+    "coco": ("qa90_questions", "caps_boxes_coco2014_val_80", "qa90_gpt4_answer", ""),
 }
-# In `rule.json`, before the name of a category.
-_RULES = {"in-the-wild": "llava_bench_", "coco": ""}
 
 
 def items(folder: Path, version: str) -> list[Item]:
@@ -32,7 +26,7 @@ def items(folder: Path, version: str) -> list[Item]:
     Raises InputError when a file is missing or is another one.
     """
     folder = folder_of(folder, version)
-    questions, contexts, answers = (folder / name for name in _FILES[version])
+    questions, contexts, answers = (folder / f"{name}.jsonl" for name in _FILES[version][:3])
     descriptions = {
         text_field(where, row, "image"): _context(where, row, version)
         for where, row in _rows(contexts)
@@ -41,9 +35,7 @@ def items(folder: Path, version: str) -> list[Item]:
     found: dict[str, Item] = {}
     for where, row in _rows(questions):
         id = _id(where, row)
-        text, image, category = (
-            text_field(where, row, field) for field in ("text", "image", "category")
-        )
+        text, image, category = (text_field(where, row, f) for f in ("text", "image", "category"))
         for problem, wrong in (
             (f"question_id: {id} twice", id in found),
             (f"question_id: {answers.name} has no answer to {id}", id not in references),
@@ -78,7 +70,7 @@ def folder_of(folder: Path, version: str) -> Path:
 def rule_of(folder: Path, version: str, category: str) -> tuple[str, str]:
     """Return what the answers are called and what the judge is to do with them."""
     path = folder / "rule.json"
-    rules, name = read_json(path), _RULES[version] + category
+    rules, name = read_json(path), _FILES[version][3] + category
     row = rules.get(name) if isinstance(rules, dict) else None
     where = f"{path}: {name}"
     return text_field(where, row, "role"), text_field(where, row, "prompt")
@@ -92,22 +84,21 @@ def _context(where: str, row: dict[str, Any], version: str) -> str:
             return "\n".join(texts_field(where, row, "caption"))
         return text_field(where, row, "caption")
     captions = "\n".join(texts_field(where, row, "captions"))
-    boxes = row.get("instances")
-    if not isinstance(boxes, list) or not all(
-        isinstance(box, dict) and {"category", "bbox"} <= box.keys() for box in boxes
-    ):
-        raise InputError(f"{where}: instances is not a list of objects; download the file again")
-    # A box as Python prints a list.
-    lines = "\n".join(f"{box['category']}: {box['bbox']}" for box in boxes)
-    return f"{captions}\n\n{lines}"
+    try:
+        # A box as Python prints a list.
+        boxes = "\n".join(f"{box['category']}: {box['bbox']}" for box in row["instances"])
+    except (LookupError, TypeError):
+        raise InputError(
+            f"{where}: instances is not a list of objects; download the file again"
+        ) from None
+    return f"{captions}\n\n{boxes}"
 
 
 def _rows(path: Path) -> list[tuple[str, Any]]:
-    rows = read_json(path)
-    return [(f"{path}: row {number}", row) for number, row in enumerate(rows, start=1)]
+    return [(f"{path}: row {number}", row) for number, row in enumerate(read_json(path), start=1)]
 
 
-def _id(where: str, row: dict[str, Any]) -> str:
+def _id(where: str, row: Any) -> str:
     value = row.get("question_id") if isinstance(row, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise InputError(f"{where}: question_id is {value!r:.40}; download the file again")

@@ -8,18 +8,15 @@ The judge sees captions of the image, of COCO images boxes too, but not the imag
 
 import math
 import re
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from textwrap import shorten
-from typing import Any
 
 from mmpref.benchmarks.llava_bench.items import CATEGORIES, folder_of, rule_of
 from mmpref.errors import InputError
 from mmpref.records.items import Item
 from mmpref.scoring import judged
 from mmpref.scoring.judge import Call
-from mmpref.scoring.metric import Array, Metric, Sums, printed, ratio
+from mmpref.scoring.metric import printed, ratio
 from mmpref.scoring.resources import Resources
 
 _OWN_PROMPT = Path(__file__).with_name("judge.txt")
@@ -27,27 +24,16 @@ _OWN_PROMPT = Path(__file__).with_name("judge.txt")
 _TEMPERATURES = (0.2,)
 _MAX_TOKENS = 1024
 
-_SCORE = r"(\d+(?:\.\d+)?)(?:\s*/\s*10)?"
+_NUMBER = r"(\d+(?:\.\d+)?)(?:\s*/\s*10)?"
 _STRICT = re.compile(
-    rf"[\s*_`(\[]*(?:assistant\s*1[\s*_`:=]*)?{_SCORE}"
-    rf"[\s*_`,;|)\]]+(?:(?:and|assistant\s*2)[\s*_`:=]*)?{_SCORE}[\s*_`)\].]*",
+    rf"[\s*_`(\[]*(?:assistant\s*1[\s*_`:=]*)?{_NUMBER}"
+    rf"[\s*_`,;|)\]]+(?:(?:and|assistant\s*2)[\s*_`:=]*)?{_NUMBER}[\s*_`)\].]*",
     re.IGNORECASE,
 )
 
-_FINISH: dict[str, judged.Finish] = {
-    "official": partial(printed, digits=1),
-    "strict": judged.unchanged,
-}
-
-_MEANINGS = {
-    "score": "mean score of the answers in percent of that of GPT-4's reference answers",
-    "reference": "mean score of GPT-4's reference answers by the judge, times 10",
-    "model": "mean score of the answers by the judge, times 10",
-}
-
 
 def calls(item: Item, response: str, resources: Resources) -> list[Call]:
-    """Return the calls that score an answer beside the reference, one per judge run.
+    """Return the calls that score a response beside the reference.
 
     Raises InputError when the data folder is not given or lacks the rule of the item's category.
     """
@@ -63,13 +49,10 @@ def calls(item: Item, response: str, resources: Resources) -> list[Call]:
         parts += [f"[{role} {number}]\n{answer}", f"[End of {role} {number}]"]
     parts += [f"[System]\n{rule}", ""]
     messages = [
-        {"role": "system", "content": judged.own_text(_OWN_PROMPT).strip()},
+        {"role": "system", "content": _OWN_PROMPT.read_text(encoding="utf-8").strip()},
         {"role": "user", "content": "\n\n".join(parts)},
     ]
-    return [
-        Call(item.id, run, messages, _MAX_TOKENS, _TEMPERATURES)
-        for run in range(resources.judge_runs)
-    ]
+    return judged.calls(item, resources, messages, _MAX_TOKENS, _TEMPERATURES)
 
 
 def usable(text: str) -> bool:
@@ -106,72 +89,42 @@ def parse(text: str) -> tuple[float, float] | None:
     return (reference, model) if 1 <= reference <= 10 and 1 <= model <= 10 else None
 
 
-def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
-    """Return the columns of `judged.numbers`, with the scores of `reference` and `model`.
-
-    Besides, for the reader, `category`, `judge_prompt`, `flawed` (scored below the reference on
-    average), `note` and `expected`.
-    """
-    given = judged.texts(item, resources)
-    official = [_values(judged.first(official_scores, run)) for run in given]
-    strict = [_values(judged.first(parse, run)) for run in given]
-    reference, model = judged.mean(strict, "reference"), judged.mean(strict, "model")
-    return {
-        **judged.numbers(official, strict, ("reference", "model"), [item.truth["category"]]),
+_MEASURES = {
+    "score": judged.Measure(
+        lambda mean: ratio(mean("model"), mean("reference")) * 100,
+        "higher",
+        "mean score of the answers in percent of that of GPT-4's reference answers",
+    ),
+    "reference": judged.Measure(
+        lambda mean: mean("reference") * 10,
+        None,
+        "mean score of GPT-4's reference answers by the judge, times 10",
+    ),
+    "model": judged.Measure(
+        lambda mean: mean("model") * 10,
+        "higher",
+        "mean score of the answers by the judge, times 10",
+    ),
+}
+_SCALE = judged.Scale(
+    official=partial(judged.first, official_scores),
+    strict=parse,
+    names=("reference", "model"),
+    values=lambda scores: {"reference": scores[0], "model": scores[1]},
+    parts=lambda item: [item.truth["category"]],
+    about=lambda item, resources: {
         "category": item.truth["category"],
         "judge_prompt": "official, but for the system message",
-        "flawed": reference is not None and model is not None and model < reference,
-        "note": judged.note(official, strict, given, _shown),
-        "expected": shorten(f"Reference: {item.truth['reference']}", 300),
-    }
-
-
-def metrics(columns: set[str]) -> dict[str, Metric]:
-    """Return the metrics of both readings, all also by category.
-
-    A metric is the mean over judge runs, each with the mean over its items; with several runs
-    `score_deviation` is the standard deviation of the runs' scores. Official numbers are rounded
-    as `summarize_gpt_review.py` prints them: means to three decimals before the ratio is taken, in
-    the end to one.
-    """
-    runs = judged.run_count(columns)
-    prefixes = ["", *(f"{name}/" for name in CATEGORIES if f"{name}/items" in columns)]
-    found = {}
-    for reading, finish in _FINISH.items():
-        for prefix in prefixes:
-            for name, of_run in (
-                ("score", partial(_relative, prefix, reading)),
-                ("reference", partial(_times_ten, prefix, reading, "reference")),
-                ("model", partial(_times_ten, prefix, reading, "model")),
-            ):
-                compute = judged.over_runs(of_run, runs, finish)
-                found[f"{reading}/{prefix}{name}"] = Metric(
-                    compute, None if name == "reference" else "higher", _MEANINGS[name]
-                )
-        if runs > 1:
-            of_run, deviation = partial(_relative, "", reading), judged.deviation_of_runs
-            compute = judged.over_runs(of_run, runs, finish, deviation)
-            found[f"{reading}/score_deviation"] = Metric(compute, None, judged.DEVIATION)
-    return found
-
-
-def _mean(prefix: str, reading: str, name: str, sums: Sums, run: int) -> Array:
-    mean = judged.per_item(prefix, reading, name, sums, run)
-    return printed(mean, 3) if reading == "official" else mean
-
-
-def _relative(prefix: str, reading: str, sums: Sums, run: int) -> Array:
-    reference = _mean(prefix, reading, "reference", sums, run)
-    return ratio(_mean(prefix, reading, "model", sums, run), reference) * 100
-
-
-def _times_ten(prefix: str, reading: str, name: str, sums: Sums, run: int) -> Array:
-    return _mean(prefix, reading, name, sums, run) * 10
-
-
-def _values(scores: tuple[float, float] | None) -> judged.Values:
-    return {"reference": scores[0], "model": scores[1]} if scores else None
-
-
-def _shown(values: Mapping[str, float]) -> str:
-    return f"{values['model']:g} against {values['reference']:g} for the reference"
+    },
+    is_flawed=lambda mean: mean["model"] < mean["reference"],
+    show=lambda pair: f"{pair['model']:g} against {pair['reference']:g} for the reference",
+    measures={
+        **_MEASURES,
+        **{f"{part}/{name}": one for part in CATEGORIES for name, one in _MEASURES.items()},
+        "score_deviation": judged.deviation(_MEASURES["score"]),
+    },
+    # As `summarize_gpt_review.py` prints them.
+    mean_rounded=partial(printed, digits=3),
+    rounded=partial(printed, digits=1),
+)
+verdict, metrics = _SCALE.verdict, _SCALE.metrics

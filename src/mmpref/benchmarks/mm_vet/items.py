@@ -1,5 +1,6 @@
 """MM-Vet's questions."""
 
+from functools import partial
 from pathlib import Path
 
 from mmpref.benchmarks.files import read_json, text_field, texts_field
@@ -7,8 +8,6 @@ from mmpref.errors import InputError
 from mmpref.records.items import Item
 
 CAPABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")
-
-_FILE = "mm-vet.json"
 
 
 def items(folder: Path) -> list[Item]:
@@ -19,13 +18,14 @@ def items(folder: Path) -> list[Item]:
 
     Raises InputError when the file is missing or is another one.
     """
-    path = folder / _FILE
+    path = folder / "mm-vet.json"
     rows = read_json(path)
     if not isinstance(rows, dict) or not rows:
         raise InputError(f"{path}: is not an object of questions by id; download it again")
     found = []
     for id, row in rows.items():
         where = f"{path}: {id}"
+        text = partial(text_field, where, row)
         capability = texts_field(where, row, "capability")
         unknown = sorted(set(capability) - set(CAPABILITIES))
         if unknown:
@@ -33,13 +33,12 @@ def items(folder: Path) -> list[Item]:
                 f"{where}: capability: {', '.join(unknown)} is not one of "
                 f"{', '.join(CAPABILITIES)}; download the file again"
             )
-        question = text_field(where, row, "question")
         truth = {
             "kind": "mm-vet",
-            "image": text_field(where, row, "imagename"),
+            "image": text("imagename"),
             "capability": capability,
-            "question": question,
-            "reference": text_field(where, row, "answer"),
+            "question": text("question"),
+            "reference": text("answer"),
         }
-        found.append(Item(id, (), question, truth))
+        found.append(Item(id, (), text("question"), truth))
     return found

@@ -6,8 +6,6 @@ Official: `mm-vet_evaluator.py` (the same as a notebook) of yuweihao/MM-Vet.
 import re
 from functools import partial
 from pathlib import Path
-from textwrap import shorten
-from typing import Any
 
 import numpy as np
 
@@ -15,22 +13,23 @@ from mmpref.benchmarks.mm_vet.items import CAPABILITIES
 from mmpref.records.items import Item
 from mmpref.scoring import judged
 from mmpref.scoring.judge import Call
-from mmpref.scoring.metric import Array, Metric, Sums
 from mmpref.scoring.resources import Resources
 
-_OWN_PROMPT = Path(__file__).with_name("judge.txt")
-_OFFICIAL_PROMPT = ("mm-vet_evaluator.py", "mm-vet_evaluator.ipynb")
+_prompt = partial(
+    judged.judge_prompt,
+    files=("mm-vet_evaluator.py", "mm-vet_evaluator.ipynb"),
+    name="prompt",
+    own=Path(__file__).with_name("judge.txt"),
+)
 # Those of the five replies that the evaluator reads; it asks a sixth time, at 2.0, in vain.
 _TEMPERATURES = (0.0, 0.0, 0.5, 1.0, 1.5)
 _MAX_TOKENS = 3
 
 _SCORE = re.compile(r"[\s*_`\"']*(\d+(?:\.\d*)?|\.\d+)(?![\w%/-]|\.\d)")
 
-_MEANING = "mean score of the answers by the judge, 0 to 100"
-
 
 def calls(item: Item, response: str, resources: Resources) -> list[Call]:
-    """Return the calls that score an answer, one per judge run.
+    """Return the calls that score a response.
 
     When a reply is not a score the evaluator asks again, with one sentence more; here the question
     stays as it is.
@@ -40,10 +39,7 @@ def calls(item: Item, response: str, resources: Resources) -> list[Call]:
     reference = item.truth["reference"].replace("<AND>", " <AND> ").replace("<OR>", " <OR> ")
     row = " | ".join([item.truth["question"], reference, response, ""])
     messages = [{"role": "user", "content": f"{_prompt(resources)[0]}\n{row}"}]
-    return [
-        Call(item.id, run, messages, _MAX_TOKENS, _TEMPERATURES)
-        for run in range(resources.judge_runs)
-    ]
+    return judged.calls(item, resources, messages, _MAX_TOKENS, _TEMPERATURES)
 
 
 def usable(text: str) -> bool:
@@ -71,71 +67,33 @@ def parse(text: str) -> float | None:
     return score if score is not None and score <= 1 else None
 
 
-def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
-    """Return the columns of `judged.numbers`, with `score` (0 to 1).
-
-    When the evaluator can read none of the replies, the official score is 0. Besides, for the
-    reader, `judge_prompt` (`official` or `mmpref`), `flawed` (below 0.5 on average), `note` and
-    `expected`.
-    """
-    given = judged.texts(item, resources)
-    official = [_values(_official(run)) for run in given]
-    strict = [_values(judged.first(parse, run)) for run in given]
-    score = judged.mean(strict, "score")
-    capabilities = [name for name in CAPABILITIES if name in item.truth["capability"]]
-    return {
-        **judged.numbers(official, strict, ("score",), capabilities),
-        "judge_prompt": _prompt(resources)[1],
-        "flawed": score is not None and score < 0.5,
-        "note": judged.note(official, strict, given, lambda values: f"{values['score']:g} of 1"),
-        "expected": shorten(f"Reference: {item.truth['reference']}", 300),
-    }
-
-
-def metrics(columns: set[str]) -> dict[str, Metric]:
-    """Return the metrics of both readings, the score also by capability.
-
-    A metric is the mean over judge runs (the paper has five), each with the mean over its items;
-    with several runs `score_deviation` is the standard deviation of the runs' scores: that of the
-    population (`numpy.std`), as in the evaluator. Official numbers are rounded to one decimal, as
-    NumPy rounds. The evaluator adds up the scores in floating point, item after item; where a mean
-    lies halfway between two decimals (often in `gen`, which has 80 items) the digit printed is its
-    only for column sums that were taken in the same way.
-    """
-    runs = judged.run_count(columns)
-    found = {}
-    for reading, finish in (("official", _rounded), ("strict", judged.unchanged)):
-        total = partial(_percent, "", reading)
-        compute = judged.over_runs(total, runs, finish)
-        found[f"{reading}/score"] = Metric(compute, "higher", _MEANING)
-        if runs > 1:
-            compute = judged.over_runs(total, runs, finish, judged.deviation_of_runs)
-            found[f"{reading}/score_deviation"] = Metric(compute, None, judged.DEVIATION)
-        for name in CAPABILITIES:
-            if f"{name}/items" in columns:
-                compute = judged.over_runs(partial(_percent, f"{name}/", reading), runs, finish)
-                found[f"{reading}/{name}/score"] = Metric(compute, "higher", _MEANING)
-    return found
-
-
-def _prompt(resources: Resources) -> tuple[str, str]:
-    return judged.judge_prompt(resources, _OFFICIAL_PROMPT, "prompt", _OWN_PROMPT)
-
-
 def _official(given: judged.Texts) -> float | None:
     """Return the evaluator's score of a judge run, None when it would still be asking."""
     score = judged.first(official_score, given)
     return 0.0 if score is None and given and given[-1] is not None else score
 
 
-def _values(score: float | None) -> judged.Values:
-    return None if score is None else {"score": score}
-
-
-def _percent(prefix: str, reading: str, sums: Sums, run: int) -> Array:
-    return judged.per_item(prefix, reading, "score", sums, run) * 100
-
-
-def _rounded(values: Array) -> Array:
-    # As the evaluator, not as Python: it has NumPy's numbers.
-    return np.round(values, 1)
+_MEASURE = judged.Measure(
+    lambda mean: mean("score") * 100, "higher", "mean score of the answers by the judge, 0 to 100"
+)
+_SCALE = judged.Scale(
+    official=_official,
+    strict=parse,
+    names=("score",),
+    values=lambda score: {"score": score},
+    parts=lambda item: [name for name in CAPABILITIES if name in item.truth["capability"]],
+    about=lambda item, resources: {"judge_prompt": _prompt(resources)[1]},
+    is_flawed=lambda mean: mean["score"] < 0.5,
+    show=lambda values: f"{values['score']:g} of 1",
+    # The paper has five judge runs.
+    measures={
+        "score": _MEASURE,
+        "score_deviation": judged.deviation(_MEASURE),
+        **{f"{capability}/score": _MEASURE for capability in CAPABILITIES},
+    },
+    # The evaluator adds up in floating point, item after item, and rounds as NumPy does; where a
+    # mean lies halfway between two decimals (often in `gen`, which has 80 items) the digit printed
+    # is its only for column sums that were taken in the same way.
+    rounded=lambda values: np.round(values, 1),
+)
+verdict, metrics = _SCALE.verdict, _SCALE.metrics
