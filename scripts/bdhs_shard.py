@@ -21,6 +21,7 @@ def main(
     pairs: Path,
     shard: int,
     output: Path,
+    encoder: Path | None = None,
 ) -> None:
     """Write the shard's pairs, with sampled rejected answers.
 
@@ -32,13 +33,14 @@ def main(
         pairs: pairs.parquet with the chosen answers
         shard: the number of the shard
         output: Parquet to write
+        encoder: folder of the sentence encoder, where it is not built in
     """
     vlm = VisionLanguageModel.load(model, getattr(torch, dtype))
     # Beside the output, not in it: Snakemake removes outputs before a job starts.
     journal = output.with_suffix(".journal")
     sampled = sample_shard(
         vlm,
-        load_similarity(settings.encoder, vlm.device),
+        load_similarity(str(encoder or settings.encoder), vlm.device),
         Pairs(pairs, require_rejected=False),
         settings,
         seed,

@@ -26,6 +26,8 @@ SHA256_LENGTH = 64
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+MODULES = "modules.json"
+"""What a sentence encoder has; its parts lie in folders."""
 BESIDE_WEIGHTS = (
     "*.json",
     "*.jinja",
@@ -179,7 +181,7 @@ def publishing(repository: Repository, target: Path) -> Iterator[Path]:
 
 
 def fetch_model(repository: str, revision: str, target: str | Path) -> None:
-    """Write the model folder `target` from a repository of the hub at a commit.
+    """Write the folder of a model or sentence encoder from a repository of the hub at a commit.
 
     Only weights in safetensors, configuration, processor and tokenizer are taken, no pickles, no
     code. Of a model whose family is not supported no weights are fetched.
@@ -194,12 +196,15 @@ def fetch_model(repository: str, revision: str, target: str | Path) -> None:
     with publishing(source, Path(target)) as folder:
         source.get({CONFIG: files[CONFIG]}, folder)
         family = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("model_type")
-        if family not in families():
+        if MODULES not in files and family not in families():
             raise InputError(
                 f"{source}: models of type {family!r} are not supported; supported are "
                 f"{', '.join(families())}"
             )
-        source.get({path: files[path] for path in _top(files, *BESIDE_WEIGHTS)}, folder)
+        beside = _top(files, *BESIDE_WEIGHTS)
+        if MODULES in files:
+            beside += [path for path in files if fnmatch(path, "[0-9]_*/config.json")]
+        source.get({path: files[path] for path in beside}, folder)
         weights = _weights(source, files, folder)
         if absent := [path for path in weights if path not in files]:
             raise InputError(f"{source}: {INDEX} names {', '.join(absent)}, which is missing there")

@@ -211,6 +211,27 @@ def test_another_family_is_refused_before_its_weights(tmp_path: Path, hub: Hub) 
     assert set(hub.sent) == {"config.json"}
 
 
+def test_a_sentence_encoder_comes_with_its_parts(tmp_path: Path, hub: Hub) -> None:
+    hub.repositories[NAME] = {
+        "config.json": json.dumps({"model_type": "mpnet"}).encode(),
+        "modules.json": b"[]",
+        "1_Pooling/config.json": b"{}",
+        "model.safetensors": b"weights",
+        "onnx/model.onnx": b"other",
+        "pytorch_model.bin": b"pickle",
+    }
+    done = fetch(hub, tmp_path / "encoder")
+    assert done.returncode == 0, done.stderr
+    found = {
+        path.relative_to(tmp_path / "encoder").as_posix()
+        for path in (tmp_path / "encoder").rglob("*")
+    }
+    assert found == {
+        *("config.json", "modules.json", "1_Pooling", "1_Pooling/config.json"),
+        *("model.safetensors", "manifest.json"),
+    }
+
+
 def test_too_small_a_disk_is_seen_before_anything_is_fetched(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,3 +101,11 @@ def test_a_family_that_the_model_is_not_of(study):
     printed = study.snakemake("-n", check=False)
     assert "models.tiny.family: is 'llava_next', but the model in" in printed
     assert "of the family 'llava'; correct it" in printed
+
+
+def test_the_papers_sentence_encoder_is_a_download_too(study):
+    def use_mpnet(study: dict) -> None:
+        study["preferences"]["bdhs"]["bdhs"]["encoder"] = "mpnet"
+
+    study.change_study(use_mpnet)
+    assert study.planned()["hub_model"] == 2

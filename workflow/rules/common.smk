@@ -123,7 +123,9 @@ def flags(**arguments):
 def model_of(name):
     """Return the folder of a model."""
     model = study.models[name]
-    return model.folder if model.source in ("local", "hub") else f"resources/models/{name}"
+    return (
+        model.folder if model.source in ("local", "hub") else f"resources/models/{name}"
+    )
 
 
 def settings_of_items(part):

@@ -58,11 +58,11 @@ rule hub_model:
         directory("resources/models/{owner}/{repository}/{revision}"),
     log:
         "<results>/logs/hub_model/{owner}-{repository}-{revision}.log",
-    localrule: True
     wildcard_constraints:
         owner=r"[\w.-]+",
         repository=r"[\w.-]+",
         revision="[0-9a-f]{40}",
+    localrule: True
     conda:
         "../../envs/scoring.yaml"
     resources:

@@ -25,6 +25,10 @@ rule bdhs_shard:
         model=lambda wildcards: model_of(
             study.preferences[wildcards.preferences].bdhs.model
         ),
+        encoder=lambda wildcards: study.preferences[
+            wildcards.preferences
+        ].bdhs.encoder_folder
+        or [],
     output:
         "<results>/preferences/{preferences}/shards/{shard}.parquet",
     log:
@@ -46,6 +50,7 @@ rule bdhs_shard:
             dtype=study.training.dtype,
             shard=wildcards.shard,
         ),
+        files=lambda wildcards, input: flags(encoder=input.encoder),
         code=lambda wildcards: code(
             "bdhs_shard.py",
             model=study.preferences[wildcards.preferences].bdhs.model,
@@ -53,7 +58,7 @@ rule bdhs_shard:
     message:
         "Sampling rejected answers: {wildcards.preferences}, shard {wildcards.shard}"
     shell:
-        'python "$MMPREF"/scripts/bdhs_shard.py {params.arguments}'
+        'python "$MMPREF"/scripts/bdhs_shard.py {params.arguments} {params.files}'
         " --model {input.model} --pairs {input.pairs} --output {output} 2>&1 | tee -i {log}"
 
 

