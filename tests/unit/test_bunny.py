@@ -191,7 +191,7 @@ class Original:
         """Features [729, H]: a square padded with 127, 384 pixels wide, through 26 layers."""
         side = max(picture.size)
         square = Image.new("RGB", (side, side), (127, 127, 127))
-        square.paste(picture, tuple((side - length) // 2 for length in picture.size))
+        square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
         resized = square.resize((384, 384), Image.Resampling.BICUBIC)
         pixels = (torch.from_numpy(np.array(resized)).float() / 255 - 0.5) / 0.5
         patches = f"{TOWER}embeddings.patch_embedding"
@@ -351,9 +351,8 @@ def test_configuration_and_precision(checkpoint: Path, tmp_path: Path) -> None:
     config = transformers.AutoConfig.from_pretrained(tmp_path / "model")
     assert config.text_config.rope_parameters["partial_rotary_factor"] == 0.4
     assert config.dtype == torch.float16
-    model, loading = transformers.LlavaForConditionalGeneration.from_pretrained(
-        tmp_path / "model", output_loading_info=True
-    )
+    llava: Any = transformers.LlavaForConditionalGeneration
+    model, loading = llava.from_pretrained(tmp_path / "model", output_loading_info=True)
     assert not any(loading.values())
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float16}
 

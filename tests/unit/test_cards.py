@@ -80,13 +80,13 @@ def test_the_model_card(tmp_path: Path, adapter: Path, table: pd.DataFrame) -> N
     output = tmp_path / "published"
     write_adapter(output, adapter, RUN, [HUB_MODEL, HUB_DATA], RECIPE, "0.1.0", table, "base")
     text = (output / "README.md").read_text()
-    card = ModelCard(text)
-    assert card.data.base_model == "llava-hf/llava-1.5-7b-hf"
-    assert card.data.datasets == ["openbmb/RLHF-V-Dataset"]
-    assert card.data.library_name == "peft"
-    assert card.data.pipeline_tag == "image-text-to-text"
-    assert card.data.license == "other"
-    (result,) = card.data.eval_results
+    data: Any = ModelCard(text).data
+    assert data.base_model == "llava-hf/llava-1.5-7b-hf"
+    assert data.datasets == ["openbmb/RLHF-V-Dataset"]
+    assert data.library_name == "peft"
+    assert data.pipeline_tag == "image-text-to-text"
+    assert data.license == "other"
+    (result,) = data.eval_results
     assert (result.dataset_type, result.metric_type, result.metric_value) == ("pope", "F1", 0.9)
     assert "| pope | F1 | 0.90 [0.85, 0.95] | 0.80 [0.75, 0.85] | 100 |" in text
     assert "Mean over 3 training seeds" in text
@@ -114,9 +114,9 @@ def test_a_local_model_and_no_scores(tmp_path: Path, adapter: Path) -> None:
     output = tmp_path / "published"
     write_adapter(output, adapter, RUN, [Source("model", "toy", digest="mmpref:1")], RECIPE, "1")
     text = (output / "README.md").read_text()
-    card = ModelCard(text)
-    assert card.data.base_model is None
-    assert card.data.eval_results is None
+    data: Any = ModelCard(text).data
+    assert data.base_model is None
+    assert data.eval_results is None
     assert "## Scores" not in text
     assert 'name = "folder/of/toy"' in text
     assert json.loads((output / "adapter_config.json").read_text())["revision"] is None
@@ -126,7 +126,8 @@ def test_a_converted_model_is_not_loaded_from_its_repository(tmp_path: Path, ada
     bunny = Source("model", "BAAI/Bunny-v1_0-3B", COMMIT, "apache-2.0", converted=True)
     write_adapter(tmp_path / "published", adapter, RUN, [bunny], RECIPE, "1")
     text = (tmp_path / "published" / "README.md").read_text()
-    assert ModelCard(text).data.base_model == "BAAI/Bunny-v1_0-3B"
+    data: Any = ModelCard(text).data
+    assert data.base_model == "BAAI/Bunny-v1_0-3B"
     assert 'name = "folder/of/Bunny-v1_0-3B"' in text
     assert "first converted" in text
 
@@ -145,10 +146,10 @@ def test_the_dataset_card(tmp_path: Path, picture: Callable[..., Image.Image]) -
     sources = enumerate(["povid"] * 3 + ["rlhf-v"] * 2)
     write_pairs(pairs, (Pair(str(n), image, "What?", "A.", "B.", one) for n, one in sources))
     text = pairs_card(pairs, [HUB_DATA, file_source("pairs", pairs)], RECIPE, "0.1.0")
-    card = DatasetCard(text)
-    assert card.data.size_categories == ["n<1K"]
-    assert card.data.source_datasets == ["openbmb/RLHF-V-Dataset"]
-    assert card.data.configs == [{"config_name": "default", "data_files": "pairs.parquet"}]
+    data: Any = DatasetCard(text).data
+    assert data.size_categories == ["n<1K"]
+    assert data.source_datasets == ["openbmb/RLHF-V-Dataset"]
+    assert data.configs == [{"config_name": "default", "data_files": "pairs.parquet"}]
     assert "5 preference pairs" in text
     assert "- povid: 3\n- rlhf-v: 2" in text
     assert "sampled by BDHS" in text

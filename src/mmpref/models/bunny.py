@@ -29,7 +29,6 @@ PATCH_SIZE = 14
 IMAGE_TOKEN = "<image>"
 
 TEXT_KEYS = (
-    "attention_dropout",
     "bos_token_id",
     "embd_pdrop",
     "eos_token_id",
@@ -97,16 +96,17 @@ def convert(checkpoint: str | Path, folder: str | Path) -> None:
     processor = _processor(checkpoint, config)
     with replacing(folder) as target:
         target.mkdir()
+        index: dict[str, str] = {}
         for file in files:
             with safe_open(checkpoint / file, "pt") as weights:
                 tensors = {names[key]: weights.get_tensor(key) for key in weights.keys()}  # noqa: SIM118
+            index |= dict.fromkeys(tensors, file)
             save_file(tensors, target / file, {"format": "pt"})
             # safetensors lets only the owner read.
             (target / file).chmod(0o644)
         if files != [SINGLE]:
-            index = _read_json(checkpoint / INDEX)
-            index["weight_map"] = {names[key]: file for key, file in index["weight_map"].items()}
-            (target / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+            text = json.dumps({"metadata": {}, "weight_map": index}, indent=1)
+            (target / INDEX).write_text(text + "\n", encoding="utf-8")
         config.save_pretrained(target)
         generation = transformers.GenerationConfig(
             eos_token_id=config.text_config.eos_token_id,

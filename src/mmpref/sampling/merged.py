@@ -59,19 +59,20 @@ def compare_merged(
         for pair, before, after in zip(some, answers, merged_answers, strict=True)
     ]
     same = sum(before == after for before, after in zip(answers, merged_answers, strict=True))
+    difference, change = _difference(found, separate), _difference(separate, base)
     result = {
         "dtype": str(dtype).removeprefix("torch."),
         "pairs": len(some),
         "tokens": len(found),
-        "logp_difference": _difference(found, separate),
-        "adapter_changes_logp_by": _difference(separate, base),
+        "logp_difference": difference,
+        "adapter_changes_logp_by": change,
         "same_answers": same,
         "answers": compared,
     }
     say(
         f"merged: {same} of {len(some)} greedy answers are the same; a token's log-probability "
-        f"differs by {result['logp_difference']['mean']:.2g} on average, the adapter changes it "
-        f"by {result['adapter_changes_logp_by']['mean']:.2g}"
+        f"differs by {difference['mean']:.2g} on average, the adapter changes it by "
+        f"{change['mean']:.2g}"
     )
     with replacing(output) as temporary:
         text = json.dumps(result, indent=1, ensure_ascii=False)
@@ -94,7 +95,10 @@ def _logps(vlm: VisionLanguageModel, examples: Sequence[Example]) -> Tensor:
     logps: list[Tensor] = []
     for example in examples:
         found = log_probabilities(vlm, [example], VIEWS, by_token=True)
-        logps += [found[view].by_token[0].float().cpu() for view in VIEWS]
+        for view in VIEWS:
+            by_token = found[view].by_token
+            assert by_token is not None
+            logps.append(by_token[0].float().cpu())
     return torch.cat(logps)
 
 
