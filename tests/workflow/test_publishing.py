@@ -1,6 +1,7 @@
 """What is made only when it is asked for: the merged model, the adapter with its card."""
 
 import json
+from typing import Any
 
 from huggingface_hub import DatasetCard, ModelCard
 
@@ -24,13 +25,12 @@ def test_adapter_and_pairs_to_publish(copy_of_finished, monkeypatch):
     assert found["logp_difference"]["max"] < 1e-4
     assert found["adapter_changes_logp_by"]["mean"] > 0
     text = (folder / PUBLISHED / "README.md").read_text()
-    assert {result.dataset_name for result in ModelCard(text).data.eval_results} == {
-        "captions",
-        "yesno",
-    }
+    model_data: Any = ModelCard(text).data
+    assert {result.dataset_name for result in model_data.eval_results} == {"captions", "yesno"}
     assert "beta: 0.1" in text
     pairs = (folder / CARD).read_text()
-    assert DatasetCard(pairs).data.pretty_name == "bdhs"
+    pairs_data: Any = DatasetCard(pairs).data
+    assert pairs_data.pretty_name == "bdhs"
     assert "12 preference pairs" in pairs
     for secret in ("secret", str(folder)):
         assert secret not in text + pairs

@@ -108,10 +108,8 @@ def convert(checkpoint: str | Path, folder: str | Path) -> None:
             text = json.dumps({"metadata": {}, "weight_map": index}, indent=1)
             (target / INDEX).write_text(text + "\n", encoding="utf-8")
         config.save_pretrained(target)
-        generation = transformers.GenerationConfig(
-            eos_token_id=config.text_config.eos_token_id,
-            pad_token_id=config.text_config.eos_token_id,
-        )
+        end = found["eos_token_id"]
+        generation = transformers.GenerationConfig(eos_token_id=end, pad_token_id=end)
         generation.save_pretrained(target)
         processor.save_pretrained(target)
         if (checkpoint / MANIFEST).is_file():

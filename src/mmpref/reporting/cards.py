@@ -23,7 +23,7 @@ MANIFEST = "manifest.json"
 ABOUT = "dataset.json"
 """Beside the pairs of a dataset: `origins`, a list of {source, revision, licence}."""
 
-OTHER_LICENCE = {
+OTHER_LICENCE: dict[str, Any] = {
     "license": "other",
     "license_name": "licences-of-the-sources",
     "license_link": "README.md",
