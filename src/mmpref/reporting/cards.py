@@ -281,7 +281,8 @@ def _use(model: Source) -> str:
 def _sources(sources: Iterable[Source]) -> str:
     lines = [["part", "name", "revision", "licence", "digest"], ["---"] * 5]
     for source in sources:
-        licence = source.licence or ("" if source.digest else "not stated")
+        ours = (source.digest or "").startswith("sha256:")
+        licence = source.licence or ("" if ours else "not stated")
         lines.append(
             [source.part, source.name, source.revision or "", licence, source.digest or ""]
         )
