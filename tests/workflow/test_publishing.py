@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pyarrow.parquet as pq
 from huggingface_hub import DatasetCard, ModelCard
 
 RUN = "results/runs/mdpo/seed0"
@@ -31,7 +32,8 @@ def test_adapter_and_pairs_to_publish(copy_of_finished, monkeypatch):
     pairs = (folder / CARD).read_text()
     pairs_data: Any = DatasetCard(pairs).data
     assert pairs_data.pretty_name == "bdhs"
-    assert "12 preference pairs" in pairs
+    count = len(pq.read_table(folder / "results/preferences/bdhs/pairs.parquet"))
+    assert f"{count} preference pairs" in pairs
     for secret in ("secret", str(folder)):
         assert secret not in text + pairs
 
