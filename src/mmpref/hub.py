@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -180,15 +180,19 @@ def publishing(repository: Repository, target: Path) -> Iterator[Path]:
     os.replace(folder, target)
 
 
-def fetch_model(repository: str, revision: str, target: str | Path) -> None:
+def fetch_model(
+    repository: str, revision: str, target: str | Path, supported: Collection[str] = ()
+) -> None:
     """Write the folder of a model or sentence encoder from a repository of the hub at a commit.
 
     Only weights in safetensors, configuration, processor and tokenizer are taken, no pickles, no
-    code. Of a model whose family is not supported no weights are fetched.
+    code. Of a model whose `model_type` is not among `supported` (by default the families') no
+    weights are fetched.
 
     Raises:
         InputError: the model cannot be had, is not supported, or has no weights in safetensors.
     """
+    supported = supported or families()
     source = Repository(repository, revision)
     files = source.files()
     if CONFIG not in files:
@@ -196,10 +200,10 @@ def fetch_model(repository: str, revision: str, target: str | Path) -> None:
     with publishing(source, Path(target)) as folder:
         source.get({CONFIG: files[CONFIG]}, folder)
         family = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("model_type")
-        if MODULES not in files and family not in families():
+        if MODULES not in files and family not in supported:
             raise InputError(
                 f"{source}: models of type {family!r} are not supported; supported are "
-                f"{', '.join(families())}"
+                f"{', '.join(supported)}"
             )
         beside = _top(files, *BESIDE_WEIGHTS)
         if MODULES in files:

@@ -14,7 +14,10 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
-PARTS = ("Snakefile", "workflow", "config", "envs", "profiles", "slurm", "scripts", "src")
+PARTS = (
+    *("Snakefile", "pyproject.toml", "workflow", "config", "envs", "profiles", "slurm"),
+    *("scripts", "src"),
+)
 
 
 class Checkout:

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
@@ -308,6 +309,46 @@ def run_adapter(wildcards):
     if study.runs[wildcards.run].objective is None:
         return []
     return f"<results>/runs/{wildcards.run}/seed{wildcards.seed}/adapter"
+
+
+def main_table(wildcards):
+    """Return the main table of a study that scores its runs."""
+    return "<results>/tables/main.csv" if study.benchmarks else []
+
+
+def sampler_of(preferences):
+    """Return the name of the model that samples the rejected answers of some preferences, if any."""
+    bdhs = study.preferences[preferences].bdhs
+    return bdhs.model if bdhs else None
+
+
+def card_files(preferences):
+    """Return what a card on some preferences is made from, by name."""
+    part, sampler = study.preferences[preferences], sampler_of(preferences)
+    return {
+        "pairs": f"<results>/preferences/{preferences}/pairs.parquet",
+        "dataset": f"<results>/datasets/{part.dataset}/pairs.parquet",
+        **({"sampler": model_of(sampler)} if sampler else {}),
+    }
+
+
+def card_arguments(preferences):
+    """Return what a card on some preferences says besides the content of its files."""
+    part = study.preferences[preferences]
+    dataset = study.datasets[part.dataset]
+    recipe = {
+        "seed": study.seed,
+        "dataset": dataset.model_dump(mode="json", exclude_none=True),
+        "bdhs": part.bdhs.model_dump(mode="json") if part.bdhs else None,
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return {
+        "preferences": preferences,
+        "recipe": json.dumps(recipe),
+        "dataset_name": part.dataset,
+        "sampler_name": sampler_of(preferences),
+        "version": project["project"]["version"],
+    }
 
 
 def runs_and_seeds(pattern, runs=study.runs):

@@ -75,6 +75,54 @@ rule hub_model:
         " --revision {wildcards.revision} --output {output} 2>&1 | tee -i {log}"
 
 
+# As `hub_model`, for files that no model class of transformers reads.
+rule bunny_checkpoint:
+    output:
+        directory("resources/checkpoints/{owner}/{repository}/{revision}"),
+    log:
+        "<results>/logs/bunny_checkpoint/{owner}-{repository}-{revision}.log",
+    localrule: True
+    wildcard_constraints:
+        owner=r"[\w.-]+",
+        repository=r"[\w.-]+",
+        revision="[0-9a-f]{40}",
+    conda:
+        "../../envs/scoring.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=720,
+    message:
+        "Fetching the checkpoint {wildcards.owner}/{wildcards.repository} from the hub"
+    shell:
+        'python "$MMPREF"/scripts/bunny_checkpoint.py'
+        " --repository {wildcards.owner}/{wildcards.repository}"
+        " --revision {wildcards.revision} --output {output} 2>&1 | tee -i {log}"
+
+
+rule bunny_model:
+    input:
+        lambda wildcards: study.models[wildcards.model].checkpoint,
+    output:
+        directory("resources/models/{model}"),
+    log:
+        "<results>/logs/bunny_model/{model}.log",
+    wildcard_constraints:
+        model=of_source(study.models, "bunny"),
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        # A file of weights at a time; the largest has 5 GB.
+        mem_mb=8000,
+        runtime=60,
+    params:
+        code=code("bunny_model.py"),
+    message:
+        "Converting the checkpoint of {wildcards.model} to a LLaVA"
+    shell:
+        'python "$MMPREF"/scripts/bunny_model.py --checkpoint {input} --output {output}'
+        " 2>&1 | tee -i {log}"
+
+
 rule photos:
     output:
         pairs="resources/datasets/photos/pairs.jsonl",

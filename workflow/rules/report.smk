@@ -1,4 +1,4 @@
-"""Tables, figures and the page."""
+"""Tables, figures, the page, and cards for what is published."""
 
 
 rule tables:
@@ -127,3 +127,64 @@ rule page:
         " --scores {input.scores} --items {input.benchmark_items} --table {input.table}"
         " --differences {input.differences} --figures {input.figures} --output {output}"
         " 2>&1 | tee -i {log}"
+
+
+# A rule of its own: what is scored later changes the card, and no training.
+rule published_adapter:
+    input:
+        unpack(lambda wildcards: card_files(study.runs[wildcards.run].preferences)),
+        model=run_model,
+        adapter="<results>/runs/{run}/seed{seed}/adapter",
+        run="<results>/runs/{run}/seed{seed}/run.json",
+        table=main_table,
+    output:
+        directory("<results>/published/{run}/seed{seed}"),
+    log:
+        "<results>/logs/published_adapter/{run}-seed{seed}.log",
+    wildcard_constraints:
+        run=names(TRAINED),
+    conda:
+        "../../envs/scoring.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        arguments=lambda wildcards: flags(
+            **card_arguments(study.runs[wildcards.run].preferences),
+            model_name=study.runs[wildcards.run].model,
+            converted=study.models[study.runs[wildcards.run].model].source == "bunny",
+            base_run=study.table.base,
+        ),
+        files=lambda wildcards, input: flags(
+            table=input.table, sampler=input.get("sampler")
+        ),
+        code=code("published_adapter.py"),
+    message:
+        "Adapter and card of {wildcards.run}, seed {wildcards.seed}, to publish"
+    shell:
+        'python "$MMPREF"/scripts/published_adapter.py {params.arguments} {params.files}'
+        " --model {input.model} --pairs {input.pairs} --dataset {input.dataset}"
+        " --adapter {input.adapter} --run {input.run} --output {output} 2>&1 | tee -i {log}"
+
+
+rule pairs_card:
+    input:
+        unpack(lambda wildcards: card_files(wildcards.preferences)),
+    output:
+        "<results>/preferences/{preferences}/README.md",
+    log:
+        "<results>/logs/pairs_card/{preferences}.log",
+    conda:
+        "../../envs/scoring.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        arguments=lambda wildcards: flags(**card_arguments(wildcards.preferences)),
+        files=lambda wildcards, input: flags(sampler=input.get("sampler")),
+        code=code("pairs_card.py"),
+    message:
+        "The card of the pairs {wildcards.preferences}"
+    shell:
+        'python "$MMPREF"/scripts/pairs_card.py {params.arguments} {params.files}'
+        " --pairs {input.pairs} --dataset {input.dataset} --output {output} 2>&1 | tee -i {log}"

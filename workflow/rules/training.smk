@@ -95,3 +95,37 @@ rule train:
         " --model {input.model} --pairs {input.pairs} --reference {input.reference}"
         ' --deepspeed "$MMPREF"/{params.deepspeed} --output $(dirname {output.adapter})'
         " 2>&1 | tee -i {log}"
+
+
+# Not made unless it is asked for: answers come from model and adapter.
+rule merged_model:
+    input:
+        model=run_model,
+        adapter="<results>/runs/{run}/seed{seed}/adapter",
+        pairs=run_pairs,
+    output:
+        model=directory("<results>/runs/{run}/seed{seed}/merged"),
+        comparison="<results>/runs/{run}/seed{seed}/merged.json",
+    log:
+        "<results>/logs/merged_model/{run}-seed{seed}.log",
+    wildcard_constraints:
+        run=names(TRAINED),
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        mem_mb=6000,
+        runtime=60,
+        gpus_per_node=1,
+    params:
+        arguments=lambda wildcards: flags(
+            dtype=study.runs[wildcards.run].training.dtype
+        ),
+        code=lambda wildcards: code(
+            "merged_model.py", model=study.runs[wildcards.run].model
+        ),
+    message:
+        "Merging the adapter of {wildcards.run}, seed {wildcards.seed}, into its model"
+    shell:
+        'python "$MMPREF"/scripts/merged_model.py {params.arguments} --model {input.model}'
+        " --adapter {input.adapter} --pairs {input.pairs} --output {output.model}"
+        " --comparison {output.comparison} 2>&1 | tee -i {log}"

@@ -1,6 +1,7 @@
 """The adapter: made to be trained, saved, and loaded with its model."""
 
 import json
+import shutil
 from pathlib import Path
 
 import peft
@@ -12,6 +13,9 @@ from mmpref.files import replacing
 from mmpref.models.vlm import VisionLanguageModel
 from mmpref.randomness import seed_of
 from mmpref.study.runs import Training
+
+BESIDE_WEIGHTS = {".json", ".jinja", ".model", ".txt"}
+OF_THE_DOWNLOAD = {"model.safetensors.index.json", "manifest.json"}
 
 
 def with_adapter(vlm: VisionLanguageModel, training: Training, seed: int) -> peft.PeftModel:
@@ -86,13 +90,46 @@ def load_policy(
     vlm = VisionLanguageModel.load(model, dtype, device)
     if adapter is None:
         return vlm
+    adapted = with_saved_adapter(vlm, adapter)
+    if dtype == torch.float32:
+        vlm.model = adapted.merge_and_unload()
+    return vlm
+
+
+def with_saved_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> peft.PeftModel:
+    """Put an adapter beside the weights of a model, ready to generate.
+
+    Raises:
+        InputError: the adapter is missing, or does not belong to the model.
+    """
     if not (Path(adapter) / "adapter_config.json").is_file():
         raise InputError(f"{adapter}: no adapter here (adapter_config.json is missing)")
+    dtype = vlm.model.dtype
     try:
         adapted = peft.PeftModel.from_pretrained(vlm.model, str(adapter))
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"{adapter}: does not fit the model {model}: {error}") from error
-    if dtype == torch.float32:
-        vlm.model = adapted.merge_and_unload()
+        raise InputError(f"{adapter}: does not fit the model {vlm.name}: {error}") from error
     vlm.model.to(device=vlm.device, dtype=dtype).eval()
-    return vlm
+    return adapted
+
+
+def merge_adapter(
+    folder: str | Path, model: str | Path, adapter: str | Path, dtype: torch.dtype
+) -> None:
+    """Write the model folder of a model with its adapter merged, in this precision.
+
+    The sum is made in float32 and rounded once. All but the weights is the model's own.
+
+    Raises:
+        InputError: model or adapter is missing, or they do not belong together.
+    """
+    merged = load_policy(model, adapter, torch.float32, "cpu").model.to(dtype)
+    with replacing(folder) as temporary:
+        merged.save_pretrained(temporary)
+        for file in temporary.glob("*.safetensors"):
+            # safetensors lets only the owner read.
+            file.chmod(0o644)
+        for file in Path(model).iterdir():
+            own = file.suffix in BESIDE_WEIGHTS and file.name not in OF_THE_DOWNLOAD
+            if own and not (temporary / file.name).exists():
+                shutil.copyfile(file, temporary / file.name)

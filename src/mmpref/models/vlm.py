@@ -36,7 +36,10 @@ class Processor:
             *(self.image_token_id, *self.tokenizer.all_special_ids),
             *range(len(self.tokenizer), vocabulary),
         }
-        self.unsampled_token_ids = sorted(unsampled - set(self.stop_token_ids))
+        # An image token may lie beyond the vocabulary (Bunny's does): there is no logit for it.
+        self.unsampled_token_ids = sorted(
+            {token_id for token_id in unsampled if token_id < vocabulary} - set(self.stop_token_ids)
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> "Processor":

@@ -100,7 +100,8 @@ class Sampler:
         self.vlm = vlm
         self.temperature = temperature
         self.top_p = top_p
-        self._unsampled = torch.tensor(vlm.processor.unsampled_token_ids, device=vlm.device)
+        unsampled = vlm.processor.unsampled_token_ids
+        self._unsampled = torch.tensor(unsampled, dtype=torch.long, device=vlm.device)
         tokenizer = vlm.processor.tokenizer
         vocabulary = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
         self._may_end = [not _ENDS.isdisjoint(text) for text in vocabulary]

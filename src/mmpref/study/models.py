@@ -7,8 +7,12 @@ from pydantic import AfterValidator, Field
 
 from mmpref.study.parts import Count, Part, Share
 
+REPOSITORY = r"^[\w.-]+/[\w.-]+$"
+COMMIT = r"^[0-9a-f]{40}$"
 LLAVA_LIKE = ("llava", "llava_next")
 """Values of `model_type` for which the LLaVA pattern holds as it is."""
+BUNNY = "bunny-phi"
+"""The `model_type` of Bunny's checkpoint, which is converted to a LLaVA."""
 
 
 def families() -> dict[str, Path | None]:
@@ -55,8 +59,8 @@ class HubModel(Part):
     """A model of the hub at a pinned revision; studies that name the same share the download."""
 
     source: Literal["hub"]
-    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="OWNER/NAME")
-    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="commit of the repository")
+    repository: str = Field(pattern=REPOSITORY, description="OWNER/NAME")
+    revision: str = Field(pattern=COMMIT, description="commit of the repository")
     family: Annotated[str, AfterValidator(_supported)] | None = Field(
         None,
         description="`model_type` of its config.json; without it an edit of any family's code "
@@ -69,4 +73,26 @@ class HubModel(Part):
         return f"resources/models/{self.repository}/{self.revision}"
 
 
-Model = Annotated[ToyModel | AssembledModel | LocalModel | HubModel, Field(discriminator="source")]
+class BunnyModel(Part):
+    """Bunny-v1.0-3B, converted to a LLaVA: the same weights under other names."""
+
+    source: Literal["bunny"]
+    repository: str = Field("BAAI/Bunny-v1_0-3B", pattern=REPOSITORY, description="OWNER/NAME")
+    revision: str = Field(
+        "0958a104bd39a448fc310b3d1b1fc3d398dc3fcb",
+        pattern=COMMIT,
+        description="commit of the repository",
+    )
+    folder: str | None = Field(
+        None, description="a copy of the repository; without it the files come from the hub"
+    )
+
+    @property
+    def checkpoint(self) -> str:
+        """Where the checkpoint lies, or is downloaded to."""
+        return self.folder or f"resources/checkpoints/{self.repository}/{self.revision}"
+
+
+Model = Annotated[
+    ToyModel | AssembledModel | LocalModel | HubModel | BunnyModel, Field(discriminator="source")
+]

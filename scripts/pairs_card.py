@@ -1,0 +1,46 @@
+"""Rule pairs_card: the dataset card of preference pairs."""
+
+import json
+from pathlib import Path
+
+from mmpref.cli import run
+from mmpref.files import replacing
+from mmpref.reporting.cards import Recipe, data_sources, file_source, model_source, pairs_card
+
+
+def main(
+    pairs: Path,
+    preferences: str,
+    recipe: str,
+    dataset: Path,
+    dataset_name: str,
+    version: str,
+    output: Path,
+    sampler: Path | None = None,
+    sampler_name: str = "",
+) -> None:
+    """Write the card.
+
+    Args:
+        pairs: pairs.parquet
+        preferences: what the study calls them
+        recipe: how they were made, as JSON
+        dataset: pairs.parquet of the dataset they were made from
+        dataset_name: what the study calls it
+        version: of mmpref
+        output: README.md to write
+        sampler: folder of the model that sampled the rejected answers
+        sampler_name: what the study calls it
+    """
+    sources = [
+        *data_sources(dataset, dataset_name),
+        *([model_source("sampler", sampler, sampler_name)] if sampler else []),
+        file_source("pairs", pairs),
+    ]
+    card = pairs_card(pairs, sources, Recipe(preferences, json.loads(recipe)), version)
+    with replacing(output) as temporary:
+        temporary.write_text(card, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

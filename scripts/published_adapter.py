@@ -1,0 +1,74 @@
+"""Rule published_adapter: the adapter of a run with its card."""
+
+import json
+from pathlib import Path
+
+from mmpref.cli import run as call
+from mmpref.reporting.cards import (
+    Recipe,
+    data_sources,
+    file_source,
+    model_source,
+    write_adapter,
+)
+from mmpref.reporting.tables import read_table
+
+
+def main(
+    model: Path,
+    model_name: str,
+    pairs: Path,
+    preferences: str,
+    recipe: str,
+    dataset: Path,
+    dataset_name: str,
+    adapter: Path,
+    run: Path,
+    version: str,
+    output: Path,
+    base_run: str,
+    table: Path | None = None,
+    sampler: Path | None = None,
+    sampler_name: str = "",
+    converted: bool = False,
+) -> None:
+    """Write the folder to publish.
+
+    Args:
+        model: model folder
+        model_name: what the study calls it
+        pairs: pairs.parquet that the run was trained on
+        preferences: what the study calls them
+        recipe: how they were made, as JSON
+        dataset: pairs.parquet of the dataset they were made from
+        dataset_name: what the study calls it
+        adapter: PEFT adapter of the run
+        run: run.json beside it
+        version: of mmpref
+        output: folder to write
+        base_run: the run that the others are compared with
+        table: main table of the study, CSV; none where it scores nothing
+        sampler: folder of the model that sampled the rejected answers
+        sampler_name: what the study calls it
+        converted: whether the hub has the model in another form
+    """
+    sources = [
+        model_source("model", model, model_name, converted),
+        *data_sources(dataset, dataset_name),
+        *([model_source("sampler", sampler, sampler_name)] if sampler else []),
+        file_source("pairs", pairs),
+    ]
+    write_adapter(
+        output,
+        adapter,
+        json.loads(run.read_text(encoding="utf-8")),
+        sources,
+        Recipe(preferences, json.loads(recipe)),
+        version,
+        None if table is None else read_table(table),
+        base_run,
+    )
+
+
+if __name__ == "__main__":
+    call(main)
