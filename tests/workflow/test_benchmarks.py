@@ -75,7 +75,9 @@ def test_every_benchmark_of_the_papers_can_be_planned(checkout, monkeypatch):
         for name, one in public_benchmarks().items()
     }
     checkout.change_study(
-        lambda study: study.update(judges={"gpt": {"model": MODEL}}, benchmarks=benchmarks)
+        lambda study: study.update(
+            judges={"gpt": {"model": MODEL}}, benchmarks=benchmarks, published=None
+        )
     )
     planned = checkout.planned()
     runs = 3
@@ -85,7 +87,7 @@ def test_every_benchmark_of_the_papers_can_be_planned(checkout, monkeypatch):
     assert planned["download"] == len(load())
 
     only = {"halbench": benchmarks["object-halbench"]}
-    checkout.change_study(lambda study: study.update(benchmarks=only))
+    checkout.change_study(lambda study: study.update(benchmarks=only, published=None))
     printed = checkout.snakemake("--dry-run")
     assert {"object-halbench", "chair", "nltk_data"} == set(
         re.findall(r"Downloading (\S+)", printed)
