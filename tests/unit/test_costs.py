@@ -69,6 +69,16 @@ def test_hours_follow_from_documented_rates_or_are_unknown(objective, model, hou
     assert found == (None if hours is None else pytest.approx(hours))
 
 
+def test_checkpointing_takes_longer_and_float32_is_not_guessed():
+    whole = costs.training_hours(study().runs["mdpo"], LLAVA, 1000)
+    saving = study(gradient_checkpointing=True).runs["mdpo"]
+    assert costs.training_hours(saving, LLAVA, 1000) == pytest.approx(1.47 * whole)
+    reference = costs.reference_hours(saving, LLAVA, 1000)
+    assert reference == pytest.approx(whole / 3 / 2.49)
+    exact = study(dtype="float32").runs["mdpo"]
+    assert costs.training_hours(exact, LLAVA, 1000) is None
+
+
 def test_a_time_limit_leaves_room_and_is_shared_by_gpus():
     assert costs.minutes(2.0, 720) == 270
     assert costs.minutes(2.0, 720, split=4) == 90

@@ -37,6 +37,7 @@ class TrainingRates(Part):
 
     source: str
     families: dict[str, FamilyRate]
+    checkpointing: float
     scaling: str
 
 
@@ -225,10 +226,12 @@ def pairs_per_second(run: Run, model: Model) -> float | None:
     """Return the rate of a training on one GPU; None where no rate of its family is known."""
     rate = rates().training.families.get(family_of(model) or "")
     parameters = parameters_of(model)
-    if rate is None or parameters is None or run.objective is None:
+    training = run.training
+    if rate is None or not parameters or run.objective is None or training.dtype != "bfloat16":
         return None
     several = any(view.image != ORIGINAL for view in run.views)
-    return (rate.mdpo if several else rate.dpo) * rate.parameters / parameters
+    found = (rate.mdpo if several else rate.dpo) * rate.parameters / parameters
+    return found / (rates().training.checkpointing if training.gradient_checkpointing else 1)
 
 
 def training_hours(run: Run, model: Model, pairs: int | None) -> float | None:
@@ -239,7 +242,8 @@ def training_hours(run: Run, model: Model, pairs: int | None) -> float | None:
 
 def reference_hours(run: Run, model: Model, pairs: int | None) -> float | None:
     """Return the GPU hours of the reference of a run, one pass over the pairs."""
-    rate = pairs_per_second(run, model)
+    training = run.training.model_copy(update={"gradient_checkpointing": False})
+    rate = pairs_per_second(run.model_copy(update={"training": training}), model)
     if rate is None or pairs is None:
         return None
     return pairs / rate / 3600 / rates().reference.forward_and_backward
