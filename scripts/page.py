@@ -30,7 +30,7 @@ def main(
     output: Path,
     preferences: tuple[Path, ...] = (),
     published: Path | None = None,
-    comparison: Comparison | None = None,
+    comparison: str = "",
 ) -> None:
     """Write the report page.
 
@@ -79,7 +79,9 @@ def main(
             )
             for folder in preferences
         },
-        published=(read_table(published), comparison) if published and comparison else None,
+        published=(read_table(published), Comparison.model_validate_json(comparison))
+        if published
+        else None,
         study=study,
         versions={package: importlib.metadata.version(package) for package in PACKAGES},
         gallery=settings.gallery,

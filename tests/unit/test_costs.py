@@ -71,6 +71,7 @@ def test_hours_follow_from_documented_rates_or_are_unknown(objective, model, hou
 
 def test_checkpointing_takes_longer_and_float32_is_not_guessed():
     whole = costs.training_hours(study().runs["mdpo"], LLAVA, 1000)
+    assert whole
     saving = study(gradient_checkpointing=True).runs["mdpo"]
     assert costs.training_hours(saving, LLAVA, 1000) == pytest.approx(1.47 * whole)
     reference = costs.reference_hours(saving, LLAVA, 1000)
