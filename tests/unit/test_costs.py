@@ -130,11 +130,11 @@ def test_the_plan_says_what_it_knows_and_what_not():
     text = plan(study(), {"train": 2, "all": 1})
     assert "in all: 3" in text
     assert "large: 7.06 billion parameters; download 14.1 GB" in text
-    assert "train mdpo: 1.1 for each of 2 seeds" in text
+    assert "train mdpo, 2 seeds: 2.2; its reference: 0.1" in text
     assert "sampling and answers: unknown" in text
     unknown = plan(study(model=hub()), {"all": 1})
     assert "large: unknown parameters; download unknown" in unknown
-    assert "train mdpo: unknown for each of 2 seeds; no rate is known" in unknown
+    assert "train mdpo, 2 seeds: unknown; no rate is known" in unknown
 
 
 def test_judge_calls_and_their_price():

@@ -374,7 +374,7 @@ def test_published_numbers_are_shown_with_what_is_not_comparable(content, page, 
     said = Comparison(
         source="A paper",
         tables={"Table 1": "Runs (a model; A paper)"},
-        values=[Beside(**value, row="Table 1: x", column="c/s", value=9, better="lower", factor=1)],
+        values=[Beside(**value, row="Table 1: x", column="c/s", value=9, factor=1)],
         remarks={"captions": ["Another judge <b>."]},
         left_out=["other/score"],
     )

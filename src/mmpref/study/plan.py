@@ -54,12 +54,12 @@ def _hours(study: Study) -> Iterator[str]:
             unknown = True
             by_thousand = costs.training_hours(run, model, 1000)
             why = f"{by_thousand:.2f} for 1,000 pairs" if by_thousand else "no rate is known"
-            yield f"train {name}: {UNKNOWN} for each of {len(run.seeds)} seeds; {why}"
+            yield f"train {name}, {_counted(len(run.seeds), 'seed')}: {UNKNOWN}; {why}"
             continue
         known += hours * len(run.seeds)
         reference = costs.reference_hours(run, model, pairs)
         yield (
-            f"train {name}: {hours:.1f} for each of {len(run.seeds)} seeds; "
+            f"train {name}, {_counted(len(run.seeds), 'seed')}: {hours * len(run.seeds):.1f}; "
             f"its reference: {reference:.1f}"
         )
     yield f"training in all: {'more than ' if unknown else ''}{known:.1f}"
@@ -73,8 +73,8 @@ def _memory(study: Study) -> Iterator[str]:
         model, training = study.models[run.model], run.training
         found = [_size(costs.gpu_bytes(run, model, stage)) for stage in (0, 1, 2, 3)]
         stages = ", ".join(f"stage {stage} {size}" for stage, size in enumerate(found))
-        gpus = training.processes * training.nodes
-        yield f"{name}, {gpus} GPUs: {stages}; the study has stage {training.zero_stage}"
+        gpus = _counted(training.processes * training.nodes, "GPU")
+        yield f"{name}, {gpus}: {stages}; the study has stage {training.zero_stage}"
 
 
 def _disk(study: Study) -> Iterator[str]:
@@ -127,6 +127,10 @@ def _sources() -> Iterator[str]:
     yield f"  training: {rates.training.source}; {rates.training.scaling}"
     for name in ("reference", "adapter", "memory", "time", "judges"):
         yield f"  {name}: {getattr(rates, name).source}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"
 
 
 def _size(number: int | None) -> str:

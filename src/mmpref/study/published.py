@@ -107,7 +107,6 @@ class Beside(Part):
     row: str
     column: str
     value: float
-    better: Literal["lower", "higher"]
     factor: float
 
 
@@ -184,7 +183,6 @@ def compare(
                 row=row,
                 column=column,
                 value=value,
-                better=measure.better,
                 factor=measure.factor,
             )
         )
