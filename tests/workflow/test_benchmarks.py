@@ -149,7 +149,7 @@ def test_a_judged_benchmark_is_planned_judged_scored_and_reported(own_benchmarks
         assert scores["judge"]["models"] == [MODEL]
         own_benchmarks.snakemake()
         assert own_benchmarks.planned() == {}
-        after = {"tables": 1, "figures": 1, "page": 1, "all": 1}
+        after = {"tables": 1, "published": 1, "figures": 1, "page": 1, "all": 1}
         own_benchmarks.edit("src/mmpref/benchmarks/mmhal/judge.txt", "hallucination", "invention")
         assert own_benchmarks.planned() == {"judge": 3, "score": 3, **after}
         own_benchmarks.edit("src/mmpref/benchmarks/mmhal/judge.txt", "invention", "hallucination")
