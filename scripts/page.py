@@ -10,6 +10,7 @@ from mmpref.records.pairs import Pairs
 from mmpref.reporting.figures import palette
 from mmpref.reporting.page import Figures, Sampled, write_page
 from mmpref.reporting.tables import Tables, read_results, read_table, score_file
+from mmpref.study.published import Comparison
 from mmpref.study.report import Report
 
 PACKAGES = ("snakemake", "pandas", "matplotlib", "pillow")
@@ -28,6 +29,8 @@ def main(
     seed: int,
     output: Path,
     preferences: tuple[Path, ...] = (),
+    published: Path | None = None,
+    comparison: str = "",
 ) -> None:
     """Write the report page.
 
@@ -44,6 +47,8 @@ def main(
         seed: the study's
         output: HTML to write
         preferences: folders of sampled pairs
+        published: published values beside own ones, CSV
+        comparison: what is said about them, as JSON
     """
     results = read_results(score_file(path) for path in scores)
     runs = list(dict.fromkeys(run for benchmark in results.values() for run in benchmark))
@@ -74,6 +79,9 @@ def main(
             )
             for folder in preferences
         },
+        published=(read_table(published), Comparison.model_validate_json(comparison))
+        if published
+        else None,
         study=study,
         versions={package: importlib.metadata.version(package) for package in PACKAGES},
         gallery=settings.gallery,

@@ -16,8 +16,10 @@ from mmpref.records.items import read_items
 from mmpref.records.pairs import Pairs
 from mmpref.reporting import figures
 from mmpref.reporting.page import Figures, Sampled, write_page
+from mmpref.reporting.published import beside
 from mmpref.reporting.tables import Results, Tables, read_results, summarise
 from mmpref.scoring.verdicts import score
+from mmpref.study.published import Beside, Comparison
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -365,3 +367,22 @@ def test_a_run_that_covers_less_is_not_the_headline(content, page, tmp_path):
     tables = Tables(main, differences)
     write_page(tmp_path / "index.html", **{**content, "tables": tables})
     assert "mDPO has the lowest CHAIRs" in (tmp_path / "index.html").read_text()
+
+
+def test_published_numbers_are_shown_with_what_is_not_comparable(content, page, tmp_path):
+    value = {"run": "mdpo", "benchmark": "captions", "metric": "CHAIRs"}
+    said = Comparison(
+        source="A paper",
+        tables={"Table 1": "Runs (a model; A paper)"},
+        values=[Beside(**value, row="Table 1: x", column="c/s", value=9, factor=1)],
+        remarks={"captions": ["Another judge <b>."]},
+        left_out=["other/score"],
+    )
+    rows = beside(content["tables"].main, said)
+    write_page(tmp_path / "index.html", **content, published=(rows, said))
+    text = (tmp_path / "index.html").read_text()
+    section = text[text.index('<section id="published">') :].partition("</section>")[0]
+    assert "Another judge &lt;b&gt;." in section
+    assert "<td>9.00</td>" in section
+    assert "other/score" in section
+    assert 'id="published"' not in page.read_text()

@@ -28,6 +28,7 @@ class Checkout:
         for part in PARTS:
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
             copy(ROOT / part, folder / part)
+        shutil.copy(TINY.with_name("tiny_published.yaml"), folder / "config/published/tiny.yaml")
         self.write_study(yaml.safe_load(TINY.read_text()))
 
     def write_study(self, study: dict) -> None:

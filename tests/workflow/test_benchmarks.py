@@ -75,7 +75,9 @@ def test_every_benchmark_of_the_papers_can_be_planned(checkout, monkeypatch):
         for name, one in public_benchmarks().items()
     }
     checkout.change_study(
-        lambda study: study.update(judges={"gpt": {"model": MODEL}}, benchmarks=benchmarks)
+        lambda study: study.update(
+            judges={"gpt": {"model": MODEL}}, benchmarks=benchmarks, published=None
+        )
     )
     planned = checkout.planned()
     runs = 3
@@ -85,7 +87,7 @@ def test_every_benchmark_of_the_papers_can_be_planned(checkout, monkeypatch):
     assert planned["download"] == len(load())
 
     only = {"halbench": benchmarks["object-halbench"]}
-    checkout.change_study(lambda study: study.update(benchmarks=only))
+    checkout.change_study(lambda study: study.update(benchmarks=only, published=None))
     printed = checkout.snakemake("--dry-run")
     assert {"object-halbench", "chair", "nltk_data"} == set(
         re.findall(r"Downloading (\S+)", printed)
@@ -147,7 +149,7 @@ def test_a_judged_benchmark_is_planned_judged_scored_and_reported(own_benchmarks
         assert scores["judge"]["models"] == [MODEL]
         own_benchmarks.snakemake()
         assert own_benchmarks.planned() == {}
-        after = {"tables": 1, "figures": 1, "page": 1, "all": 1}
+        after = {"tables": 1, "published": 1, "figures": 1, "page": 1, "all": 1}
         own_benchmarks.edit("src/mmpref/benchmarks/mmhal/judge.txt", "hallucination", "invention")
         assert own_benchmarks.planned() == {"judge": 3, "score": 3, **after}
         own_benchmarks.edit("src/mmpref/benchmarks/mmhal/judge.txt", "invention", "hallucination")

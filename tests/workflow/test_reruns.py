@@ -9,7 +9,7 @@ from mmpref.digest import modules
 
 ROOT = Path(__file__).parents[2]
 
-REPORT = {"tables", "figures", "page", "all"}
+REPORT = {"tables", "published", "figures", "page", "all"}
 SCORES = {"score", *REPORT}
 ANSWERS = {"respond_shard", "respond", *SCORES}
 TRAINING = {"train", *ANSWERS}
@@ -28,6 +28,7 @@ MATRIX = {
     "reporting/page.py": {"page", "all"},
     "reporting/page.css": {"page", "all"},
     "reporting/tables.py": REPORT,
+    "reporting/published.py": {"published", "page", "all"},
     "benchmarks/yesno/score.py": SCORES,
     "benchmarks/caption/score.py": SCORES,
     "benchmarks/mmhal/score.py": set(),
@@ -138,6 +139,14 @@ def test_a_colour_reruns_the_report_only(copy_of_finished):
     assert copy_of_finished.planned() == {"figures": 1, "page": 1, "all": 1}
 
 
+@pytest.mark.parametrize(
+    ("number", "rules"), [("54.7", {"published": 1, "page": 1, "all": 1}), ("49.0", {})]
+)
+def test_a_published_number_reruns_the_comparison_and_the_page(copy_of_finished, number, rules):
+    copy_of_finished.edit("config/published/tiny.yaml", number, "50.0")
+    assert copy_of_finished.planned() == rules
+
+
 def test_mask_ratio_reruns_the_sampling_and_what_follows(copy_of_finished):
     copy_of_finished.change_study(
         lambda study: study["preferences"]["bdhs"]["bdhs"].update(mask_ratio=0.5)
@@ -150,7 +159,7 @@ def test_mask_ratio_reruns_the_sampling_and_what_follows(copy_of_finished):
 
 def test_code_of_the_tables_reruns_tables_and_report(copy_of_finished):
     copy_of_finished.edit("scripts/tables.py", '"%.6g"', '"%.7g"')
-    assert copy_of_finished.planned() == {"tables": 1, "figures": 1, "page": 1, "all": 1}
+    assert copy_of_finished.planned() == dict.fromkeys(REPORT, 1)
 
 
 def test_a_rule_asked_for_reruns_with_its_consumers(copy_of_finished):

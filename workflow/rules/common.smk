@@ -15,6 +15,7 @@ import yaml
 from mmpref.digest import digest
 from mmpref.errors import InputError
 from mmpref.files import sha256
+from mmpref.study import costs
 from mmpref.study.models import families
 from mmpref.study.parts import Part
 from mmpref.study.reference import images_of, stored_for
@@ -267,6 +268,40 @@ def shards(wildcards):
 
 def run_model(wildcards):
     return model_of(study.runs[wildcards.run].model)
+
+
+def memory_of(name, processes=1):
+    """Return the memory of a job in which each process loads a model of the study, in MB."""
+    return costs.memory_mb(study.models[name], study.training.dtype, processes)
+
+
+def gpus_of(name):
+    """Return how many GPUs a job needs to hold a model of the study."""
+    return costs.gpus(study.models[name], study.training.dtype)
+
+
+def training_minutes(wildcards):
+    """Return the time limit of a training."""
+    run = study.runs[wildcards.run]
+    hours = costs.training_hours(
+        run, study.models[run.model], costs.pairs_of(study, run.preferences)
+    )
+    return costs.minutes(hours, 720, run.training.processes * run.training.nodes)
+
+
+def reference_minutes(wildcards):
+    """Return the time limit of a shard of reference log-probabilities: all epochs of one image."""
+    users = [
+        run
+        for run in TRAINED.values()
+        if (run.model, run.preferences) == (wildcards.model, wildcards.preferences)
+    ]
+    pairs = costs.pairs_of(study, wildcards.preferences)
+    model = study.models[wildcards.model]
+    hours = [costs.reference_hours(run, model, pairs) for run in users]
+    epochs = reference_of(wildcards).epochs
+    known = None if None in hours else max(hours) * epochs
+    return costs.minutes(known, 480, study.reference.shards)
 
 
 def run_pairs(wildcards):

@@ -13,9 +13,9 @@ rule respond_shard:
     conda:
         "../../envs/training.yaml"
     resources:
-        mem_mb=6000,
+        mem_mb=lambda wildcards: memory_of(study.runs[wildcards.run].model),
         runtime=120,
-        gpus_per_node=1,
+        gpus_per_node=lambda wildcards: gpus_of(study.runs[wildcards.run].model),
     params:
         arguments=lambda wildcards: flags(
             settings=study.responses,

@@ -41,6 +41,37 @@ rule tables:
         " 2>&1 | tee -i {log}"
 
 
+# Apart from `tables`: a published number that is edited draws no figure anew.
+rule published:
+    input:
+        "<results>/tables/main.csv",
+    output:
+        table=report(
+            "<results>/tables/published.csv",
+            caption="../report/published.rst",
+            category="Results",
+            labels={"table": "beside published numbers"},
+        ),
+        markdown="<results>/tables/published.md",
+    log:
+        "<results>/logs/published.log",
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        arguments=flags(
+            comparison=study.comparison(), labels=json.dumps(study.report.labels)
+        ),
+        code=code("published.py"),
+    message:
+        "Published numbers beside own ones"
+    shell:
+        'python "$MMPREF"/scripts/published.py {params.arguments} --table {input}'
+        " --output {output.table} --text {output.markdown} 2>&1 | tee -i {log}"
+
+
 rule figures:
     input:
         table="<results>/tables/main.csv",
@@ -86,6 +117,7 @@ rule page:
         ],
         table="<results>/tables/main.csv",
         differences="<results>/tables/differences.csv",
+        published=["<results>/tables/published.csv"] if study.published else [],
         figures="<results>/report/figures",
         preferences=[
             f"<results>/preferences/{name}/{file}"
@@ -113,11 +145,13 @@ rule page:
                 study.model_dump(mode="json", exclude_unset=True), sort_keys=False
             ),
             name=study.name,
+            comparison=study.comparison(),
             base=study.table.base,
             seed=study.seed,
         ),
         files=lambda wildcards, input: flags(
-            preferences=sorted({os.path.dirname(path) for path in input.preferences})
+            published=input.published,
+            preferences=sorted({os.path.dirname(path) for path in input.preferences}),
         ),
         code=code("page.py", *of_kinds("score", *study.benchmarks.values())),
     message:

@@ -40,9 +40,13 @@ rule bdhs_shard:
     conda:
         "../../envs/training.yaml"
     resources:
-        mem_mb=6000,
+        mem_mb=lambda wildcards: memory_of(
+            study.preferences[wildcards.preferences].bdhs.model
+        ),
         runtime=240,
-        gpus_per_node=1,
+        gpus_per_node=lambda wildcards: gpus_of(
+            study.preferences[wildcards.preferences].bdhs.model
+        ),
     params:
         arguments=lambda wildcards: flags(
             settings=study.preferences[wildcards.preferences].bdhs,

@@ -12,9 +12,9 @@ rule reference_shard:
     conda:
         "../../envs/training.yaml"
     resources:
-        mem_mb=6000,
-        runtime=480,
-        gpus_per_node=1,
+        mem_mb=lambda wildcards: memory_of(wildcards.model),
+        runtime=reference_minutes,
+        gpus_per_node=lambda wildcards: gpus_of(wildcards.model),
     params:
         arguments=lambda wildcards: flags(
             dtype=study.training.dtype,
@@ -70,8 +70,11 @@ rule train:
         "../../envs/training.yaml"
     threads: lambda wildcards: study.runs[wildcards.run].training.processes
     resources:
-        mem_mb=6000,
-        runtime=720,
+        mem_mb=lambda wildcards: memory_of(
+            study.runs[wildcards.run].model,
+            study.runs[wildcards.run].training.processes,
+        ),
+        runtime=training_minutes,
         nodes=lambda wildcards: study.runs[wildcards.run].training.nodes,
         gpus_per_node=lambda wildcards: study.runs[wildcards.run].training.processes,
     params:

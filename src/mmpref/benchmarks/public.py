@@ -74,6 +74,18 @@ class PublicBenchmark(BenchmarkSource):
         return self.entry.kind
 
     @property
+    def measures(self) -> str:
+        """The benchmark it names."""
+        return self.benchmark
+
+    def lacks(self, metric: str) -> str | None:
+        """Return why it will not have a metric: what a judge would find without a judge."""
+        by_rules = self.entry.judged == "optional" and not self.judge
+        if by_rules and not metric.startswith("rules/"):
+            return f"has no judge and so no {metric}"
+        return None
+
+    @property
     def seeded(self) -> bool:
         """Whether its items are a sample."""
         return self.items is not None

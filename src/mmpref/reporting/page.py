@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
@@ -22,6 +23,7 @@ from mmpref.records.rows import Pair
 from mmpref.reporting.tables import Results, Tables, interval, metric_parts, number, with_interval
 from mmpref.scoring.metric import READINGS
 from mmpref.scoring.verdicts import Scores
+from mmpref.study.published import Comparison
 
 _FOLDER = Path(__file__).parent
 # Photographs are shrunk to this side; smaller images stay as they are, enlarged by the browser.
@@ -61,6 +63,7 @@ def write_page(
     sampled: Mapping[str, Sampled],
     study: str,
     versions: Mapping[str, str],
+    published: tuple[pd.DataFrame, Comparison] | None = None,
     gallery: int = 36,
     failures: int = 100,
 ) -> None:
@@ -71,7 +74,8 @@ def write_page(
     run's name). The gallery shows `gallery` items, spread over the benchmarks and drawn with
     `seed`, the study's; it shows the answers of each run's first training seed. Of those that are
     flawed or hard to judge up to `failures` are listed, drawn in the same way. `study` is the
-    study file's text, `versions` what it ran with. Whatever is empty or None has no section.
+    study file's text, `versions` what it ran with; `published` is the table of
+    `reporting.published` with what is said about it. Whatever is empty or None has no section.
     Raises InputError when an image that is to be shown cannot be read.
     """
     environment = jinja2.Environment(
@@ -101,6 +105,7 @@ def write_page(
         sampled={name: _sampled(name, entry, seed) for name, entry in sampled.items()},
         gallery=_gallery(results, items, seed, gallery),
         failures=_failures(results, seed, failures),
+        published=published and _published(*published),
         study=study,
         versions=versions,
     )
@@ -192,6 +197,17 @@ def _benchmark(
             }
             for part, metrics in parts.items()
         ],
+    }
+
+
+def _published(rows: pd.DataFrame, comparison: Comparison) -> dict[str, Any]:
+    """Return what the template needs to show published values beside own ones."""
+    return {
+        "said": comparison,
+        "benchmarks": {
+            str(benchmark): of_one.to_dict("records")
+            for benchmark, of_one in rows.groupby("benchmark", sort=False)
+        },
     }
 
 

@@ -58,7 +58,7 @@ def score_file(path: str | Path) -> ScoreFile:
 
 def read_table(path: str | Path) -> pd.DataFrame:
     """Return a table of `Tables` from its CSV file; a run called `null` or `007` stays that."""
-    names = dict.fromkeys(("run", "benchmark", "metric"), str)
+    names = dict.fromkeys(("run", "benchmark", "metric", "row", "column"), str)
     table = pd.read_csv(path, dtype=names, keep_default_na=False)
     numbers = table.columns.difference(names, sort=False)
     table[numbers] = table[numbers].apply(pd.to_numeric)

@@ -46,6 +46,15 @@ class BenchmarkSource(Part):
         """The kind of its items, a folder of `mmpref.benchmarks` with - for _."""
 
     @property
+    def measures(self) -> str:
+        """What published numbers call it: its kind, or the name of a public benchmark."""
+        return self.kind
+
+    def lacks(self, metric: str) -> str | None:
+        """Return why it will not have a metric, as far as the study says; None if it may."""
+        return None
+
+    @property
     def references(self) -> Mapping[str, tuple[str, str]]:
         """What it names elsewhere in the study: by field the table (`datasets`) and the name."""
         return {}

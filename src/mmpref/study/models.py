@@ -66,6 +66,9 @@ class HubModel(Part):
         description="`model_type` of its config.json; without it an edit of any family's code "
         "counts as an edit of this model's",
     )
+    parameters: Count | None = Field(
+        None, description="how many it has, for memory and the plan before it is downloaded"
+    )
 
     @property
     def folder(self) -> str:

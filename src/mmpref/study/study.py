@@ -17,6 +17,7 @@ from mmpref.study.explanation import did_you_mean, explanation, read_yaml, wrong
 from mmpref.study.models import Model
 from mmpref.study.parts import Name, Part
 from mmpref.study.preferences import Preferences
+from mmpref.study.published import Comparison, Published, compare
 from mmpref.study.reference import Reference
 from mmpref.study.registry import OneOf
 from mmpref.study.report import Report, Table
@@ -44,6 +45,7 @@ class Study(Part):
     )
     table: Table = Field(default_factory=Table)
     report: Report = Field(default_factory=Report)
+    published: Published | None = Field(None, description="numbers of a paper beside the own ones")
 
     @model_validator(mode="before")
     @classmethod
@@ -75,7 +77,17 @@ class Study(Part):
                     f"runs.{name}.training.dtype: policy and reference must have one precision; "
                     "give `dtype` in the study's `training`"
                 )
+        self.comparison()
         return self
+
+    def comparison(self) -> Comparison | None:
+        """Return the published values that stand beside the study's own.
+
+        Raises InputError and ValueError as `mmpref.study.published.compare`.
+        """
+        if self.published is None:
+            return None
+        return compare(self.published, self.benchmarks, self.judges, self.table.metrics)
 
     def _named(self) -> Iterator[tuple[str, str, str]]:
         """Yield where something is named, its name, and the table that must have it."""
@@ -96,9 +108,13 @@ class Study(Part):
             ("table.metrics", self.table.metrics, "benchmarks"),
             ("report.colours", self.report.colours, "runs"),
             ("report.labels", self.report.labels, "runs"),
+            ("published.rows", self.published.rows if self.published else {}, "runs"),
         ):
             for name in names:
                 yield f"{where}.{name}", name, table
+        for name, own in self.published.benchmarks.items() if self.published else ():
+            if own is not None:
+                yield f"published.benchmarks.{name}", own, "benchmarks"
 
 
 def parse(data: Mapping[str, Any], file: str) -> Study:

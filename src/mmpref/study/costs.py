@@ -1,0 +1,259 @@
+"""What a study will take: memory, GPUs and time, for its plan and for the rules alike.
+
+All of it is arithmetic on `config/rates.yaml`, which says where each figure comes from. What
+cannot be known before anything runs is None.
+"""
+
+import json
+import struct
+from functools import cache
+from math import ceil, prod
+from pathlib import Path
+from typing import Literal
+
+from mmpref.errors import InputError
+from mmpref.study.explanation import read_yaml
+from mmpref.study.models import HubModel, LocalModel, Model
+from mmpref.study.parts import Part
+from mmpref.study.runs import ORIGINAL, Run
+from mmpref.study.study import Study
+
+RATES = Path(__file__).parents[3] / "config" / "rates.yaml"
+BYTES = {"float32": 4, "bfloat16": 2}
+MASTER_AND_MOMENTS = 12
+"""Bytes of the optimiser for each trained parameter: a float32 copy and Adam's two moments."""
+
+
+class FamilyRate(Part):
+    """Pairs per second and GPU of a model with so many parameters."""
+
+    parameters: int
+    dpo: float
+    mdpo: float
+
+
+class TrainingRates(Part):
+    """Rates of training by family."""
+
+    source: str
+    families: dict[str, FamilyRate]
+    checkpointing: float
+    scaling: str
+
+
+class ReferenceRates(Part):
+    """What a forward pass takes, as part of a training step."""
+
+    forward_and_backward: float
+    source: str
+
+
+class AdapterRates(Part):
+    """Parameters of an adapter for each unit of its rank, of a model with `parameters`."""
+
+    per_rank: int
+    parameters: int
+    source: str
+
+
+class MemoryRates(Part):
+    """Assumptions about memory."""
+
+    process_mb: int
+    weights_factor: float
+    gpu_gb: int
+    gpu_share: float
+    unknown_parameters: int
+    live_parameters: int
+    source: str
+
+
+class TimeRates(Part):
+    """From an estimate to the limit of a job."""
+
+    safety: float
+    start_minutes: int
+    source: str
+
+
+class JudgeRate(Part):
+    """Calls for one run and seed, and prompt tokens of a call; None: not known."""
+
+    calls: int
+    tokens: int | None = None
+
+
+class JudgeRates(Part):
+    """Judged benchmarks."""
+
+    source: str
+    benchmarks: dict[str, JudgeRate]
+
+
+class Rates(Part):
+    """`config/rates.yaml`."""
+
+    training: TrainingRates
+    reference: ReferenceRates
+    adapter: AdapterRates
+    memory: MemoryRates
+    time: TimeRates
+    judges: JudgeRates
+
+
+@cache
+def rates() -> Rates:
+    """Return the rates. Raises InputError when the file cannot be read."""
+    return Rates.model_validate(read_yaml(RATES))
+
+
+@cache
+def parameters_of(model: Model) -> int | None:
+    """Return how many parameters a model has; None where that is not known yet.
+
+    What lies on disk is counted from the headers of its weights, else estimated from its
+    config.json; else it is what the study says. Raises InputError when the weights cannot be read.
+    """
+    if not isinstance(model, LocalModel | HubModel):
+        return None
+    files = sorted(Path(model.folder).glob("*.safetensors"))
+    if files:
+        return sum(map(_stored, files))
+    if isinstance(model, HubModel) and model.parameters:
+        return model.parameters
+    return _by_shape(Path(model.folder) / "config.json")
+
+
+def _stored(file: Path) -> int:
+    """Return the number of parameters in a file of safetensors, which begins with their shapes."""
+    try:
+        with file.open("rb") as content:
+            (length,) = struct.unpack("<Q", content.read(8))
+            header = json.loads(content.read(length))
+        tensors = [one for name, one in header.items() if name != "__metadata__"]
+        return sum(prod(one["shape"]) for one in tensors)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise InputError(
+            f"{file}: its header cannot be read as safetensors ({error}); get the file again"
+        ) from None
+
+
+def _by_shape(config: Path) -> int | None:
+    """Return about how many parameters the language model of a config.json has, None without one.
+
+    Embeddings and head, and per layer the attention and three projections of a gated MLP.
+    """
+    if not config.is_file():
+        return None
+    whole = read_yaml(config)
+    found = whole.get("text_config", whole) if isinstance(whole, dict) else {}
+    names = ("hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")
+    if not all(isinstance(found.get(name), int) for name in names):
+        return None
+    width, layers, inner, words = (int(found[name]) for name in names)
+    heads = found.get("num_attention_heads") or 1
+    shared = (found.get("num_key_value_heads") or heads) / heads
+    return round(2 * words * width + layers * ((2 + 2 * shared) * width**2 + 3 * width * inner))
+
+
+def family_of(model: Model) -> str | None:
+    """Return the family of a model, None where nothing says it."""
+    if isinstance(model, HubModel) and model.family:
+        return model.family
+    if not isinstance(model, LocalModel | HubModel):
+        return None
+    config = Path(model.folder) / "config.json"
+    found = read_yaml(config) if config.is_file() else None
+    return found.get("model_type") if isinstance(found, dict) else None
+
+
+def memory_mb(model: Model, dtype: str, processes: int = 1) -> int:
+    """Return the host memory of a job, in MB, in which each process loads the model."""
+    memory = rates().memory
+    parameters = parameters_of(model)
+    if parameters is None:
+        public = isinstance(model, LocalModel | HubModel)
+        parameters = memory.unknown_parameters if public else 0
+    weights = memory.weights_factor * parameters * BYTES[dtype] / 1e6
+    return processes * (memory.process_mb + ceil(weights))
+
+
+def gpus(model: Model, dtype: str) -> int:
+    """Return how many GPUs the weights of a model need, at least one."""
+    memory = rates().memory
+    weights = (parameters_of(model) or 0) * BYTES[dtype]
+    return max(1, ceil(weights / (memory.gpu_share * memory.gpu_gb * 1e9)))
+
+
+def adapter_parameters(model: Model, rank: int) -> int | None:
+    """Return about how many parameters an adapter has; None for a model of unknown size."""
+    adapter, parameters = rates().adapter, parameters_of(model)
+    if parameters is None:
+        return None
+    return round(rank * adapter.per_rank * parameters / adapter.parameters)
+
+
+def gpu_bytes(run: Run, model: Model, stage: Literal[0, 1, 2, 3]) -> int | None:
+    """Return the peak memory of a GPU in a training, without activations, in bytes.
+
+    Weights, gradients and the optimiser's state of the adapter as ZeRO splits them: the optimiser
+    from stage 1, gradients from 2, weights from 3. None for a model of unknown size.
+    """
+    training = run.training
+    parameters, adapter = parameters_of(model), adapter_parameters(model, training.lora_rank)
+    if parameters is None or adapter is None:
+        return None
+    size, split = BYTES[training.dtype], training.processes * training.nodes
+    weights, gradients = (parameters + adapter) * size, adapter * size
+    optimiser = adapter * MASTER_AND_MOMENTS
+    if stage == 3:
+        live = min(parameters, rates().memory.live_parameters) * size
+        weights = min(weights, weights // split + live)
+    return (
+        weights
+        + (gradients // split if stage >= 2 else gradients)
+        + (optimiser // split if stage >= 1 else optimiser)
+    )
+
+
+def pairs_of(study: Study, preferences: str) -> int | None:
+    """Return how many pairs a preference entry has, None where only the data say it."""
+    found = getattr(study.datasets[study.preferences[preferences].dataset], "pairs", None)
+    return found if isinstance(found, int) else None
+
+
+def pairs_per_second(run: Run, model: Model) -> float | None:
+    """Return the rate of a training on one GPU; None where no rate of its family is known."""
+    rate = rates().training.families.get(family_of(model) or "")
+    parameters = parameters_of(model)
+    training = run.training
+    if rate is None or not parameters or run.objective is None or training.dtype != "bfloat16":
+        return None
+    several = any(view.image != ORIGINAL for view in run.views)
+    found = (rate.mdpo if several else rate.dpo) * rate.parameters / parameters
+    return found / (rates().training.checkpointing if training.gradient_checkpointing else 1)
+
+
+def training_hours(run: Run, model: Model, pairs: int | None) -> float | None:
+    """Return the GPU hours of a training with one seed; None where something is not known."""
+    rate = pairs_per_second(run, model)
+    return None if rate is None or pairs is None else pairs * run.training.epochs / rate / 3600
+
+
+def reference_hours(run: Run, model: Model, pairs: int | None) -> float | None:
+    """Return the GPU hours of the reference of a run, one pass over the pairs."""
+    training = run.training.model_copy(update={"gradient_checkpointing": False})
+    rate = pairs_per_second(run.model_copy(update={"training": training}), model)
+    if rate is None or pairs is None:
+        return None
+    return pairs / rate / 3600 / rates().reference.forward_and_backward
+
+
+def minutes(hours: float | None, otherwise: int, split: int = 1) -> int:
+    """Return the time limit of a job with so many GPU hours over `split` GPUs, in minutes.
+
+    `otherwise` is the limit where the hours are not known.
+    """
+    if hours is None:
+        return otherwise
+    return ceil(rates().time.safety * hours * 60 / split) + rates().time.start_minutes
