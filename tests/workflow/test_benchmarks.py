@@ -154,7 +154,7 @@ def test_a_judged_benchmark_is_planned_judged_scored_and_reported(own_benchmarks
         assert own_benchmarks.planned() == {"judge": 3, "score": 3, **after}
         own_benchmarks.edit("src/mmpref/benchmarks/mmhal/judge.txt", "invention", "hallucination")
         own_benchmarks.edit(
-            "src/mmpref/benchmarks/pope/score.py", '"strict": ""', '"strict": str()'
+            "src/mmpref/benchmarks/pope/score.py", '("strict", "")', '("strict", str())'
         )
         assert own_benchmarks.planned() == {"score": 3, **after}
     page = (own_benchmarks.folder / "results/report/index.html").read_text()
