@@ -1,4 +1,4 @@
-"""The command `mmpref`: scores answers, without Snakemake or a clone."""
+"""The commands `mmpref score` and `mmpref download`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from mmpref import cli, downloads
+from mmpref import downloads
 from mmpref.benchmarks.benchmark import Benchmark, named
 from mmpref.benchmarks.public import with_images
 from mmpref.errors import InputError
@@ -16,11 +16,6 @@ from mmpref.study.explanation import wrong
 
 if TYPE_CHECKING:
     from mmpref.records.items import Item
-
-
-def main() -> None:
-    """Run the command."""
-    cli.run({"score": score, "download": download})
 
 
 def score(
