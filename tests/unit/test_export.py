@@ -127,7 +127,7 @@ def test_what_a_trainer_would_misread_is_refused(tmp_path, file, pairs):
     with pytest.raises(InputError, match="pair pair 0, images: cannot be read as an image"):
         export_pairs(file, "ms-swift", tmp_path / "out")
     write_pairs(file, [replace(pairs[0], rejected="")])
-    with pytest.raises(InputError, match="row 1, rejected, is empty"):
+    with pytest.raises(InputError, match="row 1, rejected: is empty"):
         export_pairs(file, "trl", tmp_path / "out")
 
 
