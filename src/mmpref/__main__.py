@@ -2,12 +2,13 @@
 
 from mmpref import cli
 from mmpref.commands import download, score
-from mmpref.exports import export
+from mmpref.exports import export, export_answers
 
 
 def main() -> None:
     """Run the command."""
-    cli.run({"score": score, "download": download, "export": export})
+    commands = {"score": score, "download": download, "export": export}
+    cli.run({**commands, "export-answers": export_answers})
 
 
 if __name__ == "__main__":
