@@ -202,7 +202,7 @@ def test_vlmevalkit_columns(tmp_path):
         '"1005"\t"AMBER_1.jpg"\t"Is the sky sunny in this image?"\t"Yes"\t'
         '"discriminative-attribute-state"\t"No"',
     ]
-    with pytest.raises(InputError, match="m_AMBER.tsv: already exists; remove it"):
+    with pytest.raises(InputError, match=r"m_AMBER\.tsv: already exists; remove it"):
         export_answers(given, "amber", "vlmevalkit-tsv", "m", tmp_path)
     given = [(item, {"id": item.id, "response": "No"}) for item in SETTINGS]
     path = export_answers(given, "pope-coco", "vlmevalkit-json", "m", tmp_path)
