@@ -2,12 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
 from mmpref.fingerprint import fingerprint
 from mmpref.models import VisionLanguageModel
+from mmpref.records.rows import Pair
+from mmpref.study.parts import Part
+
+
+def shard_key(vlm: VisionLanguageModel, pairs: Sequence[Pair], settings: Part, seed: int) -> str:
+    """Return what a journal of rejected answers belongs to: settings, seed, model and inputs."""
+    # What does not change a result is not a reason to start again.
+    relevant = settings.model_dump(exclude={"batch_size", "shards"}, exclude_none=True)
+    facts = {"settings": relevant, "seed": seed, "model": model_fingerprint(vlm)}
+    content = hashlib.sha256(fingerprint(facts).encode())
+    for pair in pairs:
+        content.update(content_of(pair.id, pair.images, pair.prompt, pair.chosen))
+    return content.hexdigest()[:16]
 
 
 def content_of(name: str, images: Iterable[bytes], *texts: str) -> bytes:

@@ -1,19 +1,33 @@
 """The pairs that runs train on."""
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
 
 from mmpref.study.parts import Count, Name, Part, Share
 
+NoiseStep = Annotated[int, Field(ge=1, le=999)]
+"""A step of the 1000 of arXiv 2407.02477, Equation 8."""
+
+_ENCODER = "similarity: `exact`, `minilm`, or the folder of a sentence encoder"
+
 
 class Bdhs(Part):
-    """Bias-driven hallucination sampling of rejected answers (attention variant)."""
+    """Bias-driven hallucination sampling of rejected answers.
+
+    The attention variant hides image tokens (`mask_ratio`), the noise variant diffuses the pixels
+    (`noise_step`).
+    """
 
     model: Name = Field(description="the model that samples, a name under `models`")
-    mask_ratio: Share = Field(0.99, description="share of image tokens hidden (rho_th)")
-    iterations: Count = Field(5, description="tries, the last one without guidance (N_BDHS)")
-    encoder: str = Field(
-        "minilm", description="similarity: `exact`, `minilm`, or the folder of a sentence encoder"
+    mask_ratio: Share = Field(
+        0.99, description="share of image tokens hidden (rho_th); 0 where there is a `noise_step`"
     )
+    noise_step: NoiseStep | None = Field(
+        None, description="diffusion steps, of 1000, on the model's pixels (N_noise; paper: 500)"
+    )
+    iterations: Count = Field(5, description="tries, the last one without guidance (N_BDHS)")
+    encoder: str = Field("minilm", description=_ENCODER)
     similarity_threshold: float = Field(
         0.97, ge=-1, le=1, description="an answer less similar than this is accepted (eps_s)"
     )
@@ -23,9 +37,48 @@ class Bdhs(Part):
     shards: Count = Field(1, description="jobs the sampling is split into")
     batch_size: Count = Field(16, description="answers sampled at the same time")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_variant(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("noise_step") is None:
+            return data
+        if data.get("mask_ratio", 0) != 0:
+            raise ValueError(
+                "mask_ratio and noise_step are two variants; leave one of them out (with noise, "
+                "all image tokens are seen)"
+            )
+        return {"mask_ratio": 0.0, **data}
+
+
+class Distortion(Part):
+    """POVID-style distortion: the tokens that a model expects under a noisy image."""
+
+    model: Name = Field(description="the model that reads the answers, a name under `models`")
+    noise_step: NoiseStep = Field(500, description="diffusion steps, of 1000, on its pixels")
+    encoder: str = Field("minilm", description=f"{_ENCODER}; only shown, nothing is filtered")
+    shards: Count = Field(1, description="jobs the reading is split into")
+    batch_size: Count = Field(16, description="answers read at the same time")
+
 
 class Preferences(Part):
     """The pairs a run trains on: a dataset's own, or with rejected answers sampled anew."""
 
     dataset: Name = Field(description="a name under `datasets`")
     bdhs: Bdhs | None = Field(None, description="sample the rejected answers")
+    distortion: Distortion | None = Field(
+        None, description="or take them from the model's reading of a noisy image"
+    )
+
+    @property
+    def sampler(self) -> Bdhs | Distortion | None:
+        """What makes the rejected answers, if they are not the dataset's own."""
+        return self.bdhs or self.distortion
+
+    @model_validator(mode="after")
+    def _one_sampler(self) -> "Preferences":
+        if self.bdhs and self.distortion:
+            raise ValueError(
+                "bdhs and distortion both make the rejected answers; give each its own entry under "
+                "`preferences`"
+            )
+        return self
