@@ -7,8 +7,14 @@ from mmpref.exports import export, export_answers
 
 def main() -> None:
     """Run the command."""
-    commands = {"score": score, "download": download, "export": export}
-    cli.run({**commands, "export-answers": export_answers})
+    cli.run(
+        {
+            "score": score,
+            "download": download,
+            "export": export,
+            "export-answers": export_answers,
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Bias-driven hallucination sampling: rejected answers that a model makes up without looking.
 
-Algorithm 1 in arXiv 2407.02477: image tokens are hidden, or the image is drowned in noise, and
-sentences of the chosen answer are cut at a random word and completed. An answer that means the same is drawn anew;
-the last try has no guidance by the chosen answer and counts whatever it says.
+Algorithm 1 in arXiv 2407.02477: image tokens are hidden, or the pixels diffused, and sentences of
+the chosen answer are cut at a random word and completed. An answer that means the same is drawn
+anew; the last try has no guidance by the chosen answer and counts whatever it says.
 """
 
 from collections.abc import Iterator, Sequence
