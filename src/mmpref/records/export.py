@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -42,8 +42,6 @@ def export_pairs(path: Path, to: Format, folder: Path) -> int:
         InputError: the file is not one of pairs, a text holds one of `PLACEHOLDERS`, an image's
             format is unknown, or the folder has something in it.
     """
-    if to not in get_args(Format):
-        raise ValueError(f"{to!r} is not one of {get_args(Format)}")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: already exists and is not empty; give a new folder")
     pairs = Pairs(path)

@@ -27,10 +27,11 @@ def statistics(pairs: Iterable[Pair]) -> dict[str, Any]:
     iterations: Counter[int] = Counter()
     sums: Counter[str] = Counter()
     scores: list[float] = []
-    variants: set[tuple[str, int | None]] = set()
+    variant = noise_step = None
     for pair in pairs:
         record = pair.meta.get("bdhs") or pair.meta["distortion"]
-        variants.add(_variant(record))
+        # Shards are of one setting, so all pairs are of one variant.
+        variant, noise_step = _variant(record)
         iterations[record.get("iteration", 1)] += 1
         scores.append(record["similarity"])
         for name in ("free", "unfinished", "visible", "image_tokens", "tokens", "changed"):
@@ -43,8 +44,6 @@ def statistics(pairs: Iterable[Pair]) -> dict[str, Any]:
                 found = find_mentions(pair.answers[name], tuple(pair.meta["vocabulary"]))
                 sums[name] += sum(mention.name not in pair.meta["objects"] for mention in found)
     counts, edges = np.histogram(np.clip(scores, -1, 1), bins=40, range=(-1, 1))
-    # Shards are of one setting, so there is one variant; of no pairs there is none.
-    variant, noise_step = min(variants, default=(None, None))
     numbers: dict[str, Any] = {
         "variant": variant,
         "noise_step": noise_step,

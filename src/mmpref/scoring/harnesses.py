@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from mmpref.errors import InputError
 from mmpref.files import replacing
@@ -186,8 +186,6 @@ def export_answers(
 
     Raises InputError when the file exists or no item can be written.
     """
-    if to not in get_args(Format):
-        raise ValueError(f"{to!r} is not one of {get_args(Format)}")
     plain = model.replace("/", "__")
     if to == "lmms-eval":
         date = datetime.now().strftime("%Y%m%d_%H%M%S")
