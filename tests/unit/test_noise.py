@@ -210,6 +210,9 @@ def test_distortion_is_what_transformers_expects_at_each_token(make_vlm, family,
         assert record["tokens"] == len(answer)
         assert record["changed"] == int((expected != answer).sum()) > 0
         assert replace(result, rejected="", meta={}) == pair
+    # What is known of an answer goes with it.
+    again = list(bdhs.sample_shard(vlm, exact, found[:1], noise(), 7, tmp_path / "b"))
+    assert again[0].meta.keys() == {"bdhs"}
     numbers = statistics(found)
     assert (numbers["variant"], numbers["noise_step"]) == ("distortion", 500)
     assert numbers["pairs"] == numbers["iterations"]["1"] == len(pairs)

@@ -24,7 +24,7 @@ from mmpref.records.images import open_image
 from mmpref.records.rows import Pair, shard_of
 from mmpref.sampling.decoding import Completion, Job, Request, Sampler
 from mmpref.sampling.noise import noisy
-from mmpref.sampling.shards import shard_key
+from mmpref.sampling.shards import shard_key, with_rejected
 from mmpref.sampling.splitting import Opening, split
 from mmpref.study.preferences import Bdhs
 
@@ -73,7 +73,7 @@ def sample_shard(
                 rows = attempt(sampler, similarity, batch, settings, seed, iteration, seen)
                 done.append(rows)
                 last.update((row["id"], row) for row in rows)
-    return (_with_rejected(pairs[number], last[name]) for number, name in enumerate(ids))
+    return (with_rejected(pairs[number], "bdhs", last[name]) for number, name in enumerate(ids))
 
 
 def visible_tokens(prompt: Prompt, mask_ratio: float, rng: np.random.Generator) -> Tensor:
@@ -221,8 +221,3 @@ def _joined(openings: Sequence[Opening], completions: Sequence[Completion]) -> s
         completed = completion.text if opening.text else completion.text.lstrip()
         parts.append(opening.before + opening.text + completed)
     return "".join(parts).strip()
-
-
-def _with_rejected(pair: Pair, row: dict[str, Any]) -> Pair:
-    record = {name: value for name, value in row.items() if name not in ("id", "text", "accepted")}
-    return replace(pair, rejected=row["text"], meta={**pair.meta, "bdhs": record})

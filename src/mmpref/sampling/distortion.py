@@ -7,7 +7,6 @@ log-probability after the chosen answer's words; here it is a text like any othe
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from mmpref.randomness import generator
 from mmpref.records.images import open_image
 from mmpref.records.rows import Pair, shard_of
 from mmpref.sampling.noise import noisy
-from mmpref.sampling.shards import shard_key
+from mmpref.sampling.shards import shard_key, with_rejected
 from mmpref.study.preferences import Distortion
 
 
@@ -64,7 +63,7 @@ def distort_shard(
             new = _distorted(vlm, similarity, batch, settings.noise_step, seed)
             done.append(new)
             rows.update((row["id"], row) for row in new)
-    return (_with_rejected(pair, rows[pair.id]) for pair in pairs)
+    return (with_rejected(pair, "distortion", rows[pair.id]) for pair in pairs)
 
 
 def _distorted(
@@ -117,8 +116,3 @@ def expected_tokens(
         for states in hidden.split(size)
     ]
     return list(torch.cat(likeliest).cpu().split([len(answer) for answer in answers]))
-
-
-def _with_rejected(pair: Pair, row: dict[str, Any]) -> Pair:
-    record = {name: value for name, value in row.items() if name not in ("id", "text")}
-    return replace(pair, rejected=row["text"], meta={**pair.meta, "distortion": record})
