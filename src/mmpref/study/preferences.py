@@ -1,15 +1,10 @@
 """The pairs that runs train on."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from mmpref.study.parts import Count, Name, Part, Share
-
-NoiseStep = Annotated[int, Field(ge=1, le=999)]
-"""A step of the 1000 of arXiv 2407.02477, Equation 8."""
-
-_ENCODER = "similarity: `exact`, `minilm`, or the folder of a sentence encoder"
 
 
 class Bdhs(Part):
@@ -23,11 +18,16 @@ class Bdhs(Part):
     mask_ratio: Share = Field(
         0.99, description="share of image tokens hidden (rho_th); 0 where there is a `noise_step`"
     )
-    noise_step: NoiseStep | None = Field(
-        None, description="diffusion steps, of 1000, on the model's pixels (N_noise; paper: 500)"
+    noise_step: int | None = Field(
+        None,
+        ge=1,
+        le=999,
+        description="diffusion step, of 1000, of the model's pixels (N_noise; paper: 500)",
     )
     iterations: Count = Field(5, description="tries, the last one without guidance (N_BDHS)")
-    encoder: str = Field("minilm", description=_ENCODER)
+    encoder: str = Field(
+        "minilm", description="similarity: `exact`, `minilm`, or the folder of a sentence encoder"
+    )
     similarity_threshold: float = Field(
         0.97, ge=-1, le=1, description="an answer less similar than this is accepted (eps_s)"
     )
@@ -54,8 +54,14 @@ class Distortion(Part):
     """POVID-style distortion: the tokens that a model expects under a noisy image."""
 
     model: Name = Field(description="the model that reads the answers, a name under `models`")
-    noise_step: NoiseStep = Field(500, description="diffusion steps, of 1000, on its pixels")
-    encoder: str = Field("minilm", description=f"{_ENCODER}; only shown, nothing is filtered")
+    noise_step: int = Field(
+        500, ge=1, le=999, description="diffusion step, of 1000, of the model's pixels"
+    )
+    encoder: str = Field(
+        "minilm",
+        description="similarity, which is only shown: `exact`, `minilm`, or the folder of a "
+        "sentence encoder",
+    )
     shards: Count = Field(1, description="jobs the reading is split into")
     batch_size: Count = Field(16, description="answers read at the same time")
 
