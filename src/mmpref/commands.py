@@ -1,4 +1,4 @@
-"""The command `mmpref`: scores answers, without Snakemake or a clone."""
+"""The commands `mmpref score` and `mmpref download`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from mmpref import cli, downloads
+from mmpref import downloads
 from mmpref.benchmarks.benchmark import Benchmark, named
 from mmpref.benchmarks.public import with_images
 from mmpref.errors import InputError
@@ -16,11 +16,6 @@ from mmpref.study.explanation import wrong
 
 if TYPE_CHECKING:
     from mmpref.records.items import Item
-
-
-def main() -> None:
-    """Run the command."""
-    cli.run({"score": score, "download": download})
 
 
 def score(
@@ -46,7 +41,8 @@ def score(
 
     Args:
         benchmark: its name, as in a study; any name with --items
-        answers: as the official scorer takes them, or JSON lines of id and response
+        answers: as the official scorer takes them, JSON lines of id and response, VLMEvalKit's
+            prediction file (TSV, JSON) or lmms-eval's sample file
         output: JSON to write
         data: folder with the benchmark's files
         images: folder with its images, for a judge of images
@@ -69,13 +65,14 @@ def score(
 
     about: dict[str, Any] = {}
     if items:
-        questions, responses = read_items(items), read_answers(answers)
+        questions = read_items(items)
+        responses = read_answers(answers, questions)
         entry = named(public) if public else None
     else:
         entry = named(benchmark)
         if not data:
             raise InputError("--data is missing: the folder with the benchmark's files")
-        questions, responses = _read_answered(entry, data, answers)
+        questions, responses = read_answered(entry, data, answers)
         if images:
             questions = with_images(questions, images)
     if entry and data:
@@ -123,10 +120,13 @@ def download(name: str, /, output: Path, mirror: Path | None = None) -> None:
     downloads.fetch(name, output, mirror)
 
 
-def _read_answered(
+def read_answered(
     benchmark: Benchmark, folder: Path, answers: Path
 ) -> "tuple[list[Item], list[dict[str, Any]]]":
-    """Return a benchmark's items from its data folder, and the answers in a file to them."""
+    """Return a benchmark's items from its data folder, and the answers in a file to them.
+
+    Raises InputError when there is no such folder, or a file cannot be read.
+    """
     from mmpref.scoring.answers import read_answers
 
     if not folder.is_dir():

@@ -18,7 +18,15 @@ SAMPLING = {"bdhs_shard", "bdhs_merge", "bdhs_statistics", *REFERENCE}
 DATA = {"dataset", "dataset_preferences", *SAMPLING}
 MODEL = {"toy_model", *(DATA - {"dataset", "dataset_preferences"})}
 
-GPU_WORK = {"bdhs_shard", "bdhs_merge", "reference_shard", "reference", "train", "respond_shard"}
+GPU_WORK = {
+    "bdhs_shard",
+    "distortion_shard",
+    "bdhs_merge",
+    "reference_shard",
+    "reference",
+    "train",
+    "respond_shard",
+}
 
 CODE = "\n_EDITED = 1\n"
 
@@ -100,8 +108,7 @@ def test_words_rerun_nothing(copy_of_finished, what):
 def test_no_gpu_work_depends_on_evaluation_or_reporting():
     """The matrix again, for every file there is: from the imports themselves."""
     source = ROOT / "src"
-    scripts = ["bdhs_shard", "bdhs_merge", "reference_shard", "reference", "train", "respond_shard"]
-    used = modules([ROOT / "scripts" / f"{script}.py" for script in scripts], source)
+    used = modules([ROOT / "scripts" / f"{script}.py" for script in GPU_WORK], source)
     layers = {
         path.relative_to(source / "mmpref").parts[0] for path in used if source in path.parents
     }

@@ -86,7 +86,7 @@ DOWNLOADS = yaml.safe_load(
 )
 
 TRAINED = {name: run for name, run in study.runs.items() if run.objective}
-SAMPLED = {name: part for name, part in study.preferences.items() if part.bdhs}
+SAMPLED = {name: part for name, part in study.preferences.items() if part.sampler}
 
 
 wildcard_constraints:
@@ -247,7 +247,7 @@ def score_options(wildcards):
 def needs_rejected(dataset):
     """Return whether some run trains on a dataset's own rejected answers."""
     return any(
-        part.dataset == dataset and part.bdhs is None
+        part.dataset == dataset and part.sampler is None
         for part in study.preferences.values()
     )
 
@@ -262,7 +262,7 @@ def shards(wildcards):
     """Return the files of a sampling's shards, in the order of their numbers."""
     return [
         f"<results>/preferences/{wildcards.preferences}/shards/{shard}.parquet"
-        for shard in range(study.preferences[wildcards.preferences].bdhs.shards)
+        for shard in range(study.preferences[wildcards.preferences].sampler.shards)
     ]
 
 

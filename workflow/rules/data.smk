@@ -81,11 +81,11 @@ rule bunny_checkpoint:
         directory("resources/checkpoints/{owner}/{repository}/{revision}"),
     log:
         "<results>/logs/bunny_checkpoint/{owner}-{repository}-{revision}.log",
-    localrule: True
     wildcard_constraints:
         owner=r"[\w.-]+",
         repository=r"[\w.-]+",
         revision="[0-9a-f]{40}",
+    localrule: True
     conda:
         "../../envs/scoring.yaml"
     resources:

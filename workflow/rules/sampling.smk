@@ -1,4 +1,4 @@
-"""Preference pairs: a dataset's own, or with rejected answers sampled by BDHS."""
+"""Preference pairs: a dataset's own, or with rejected answers that a model makes."""
 
 
 rule dataset_preferences:
@@ -36,7 +36,7 @@ rule bdhs_shard:
     benchmark:
         "<results>/timings/bdhs_shard/{preferences}/{shard}.tsv"
     wildcard_constraints:
-        preferences=names(SAMPLED),
+        preferences=names(name for name, part in study.preferences.items() if part.bdhs),
     conda:
         "../../envs/training.yaml"
     resources:
@@ -63,6 +63,50 @@ rule bdhs_shard:
         "Sampling rejected answers: {wildcards.preferences}, shard {wildcards.shard}"
     shell:
         'python "$MMPREF"/scripts/bdhs_shard.py {params.arguments} {params.files}'
+        " --model {input.model} --pairs {input.pairs} --output {output} 2>&1 | tee -i {log}"
+
+
+rule distortion_shard:
+    input:
+        pairs=dataset_pairs,
+        model=lambda wildcards: model_of(
+            study.preferences[wildcards.preferences].distortion.model
+        ),
+    output:
+        "<results>/preferences/{preferences}/shards/{shard}.parquet",
+    log:
+        "<results>/logs/distortion_shard/{preferences}/{shard}.log",
+    benchmark:
+        "<results>/timings/distortion_shard/{preferences}/{shard}.tsv"
+    wildcard_constraints:
+        preferences=names(
+            name for name, part in study.preferences.items() if part.distortion
+        ),
+    conda:
+        "../../envs/training.yaml"
+    resources:
+        mem_mb=lambda wildcards: memory_of(
+            study.preferences[wildcards.preferences].distortion.model
+        ),
+        runtime=240,
+        gpus_per_node=lambda wildcards: gpus_of(
+            study.preferences[wildcards.preferences].distortion.model
+        ),
+    params:
+        arguments=lambda wildcards: flags(
+            settings=study.preferences[wildcards.preferences].distortion,
+            seed=study.seed,
+            dtype=study.training.dtype,
+            shard=wildcards.shard,
+        ),
+        code=lambda wildcards: code(
+            "distortion_shard.py",
+            model=study.preferences[wildcards.preferences].distortion.model,
+        ),
+    message:
+        "Reading answers under a noisy image: {wildcards.preferences}, shard {wildcards.shard}"
+    shell:
+        'python "$MMPREF"/scripts/distortion_shard.py {params.arguments}'
         " --model {input.model} --pairs {input.pairs} --output {output} 2>&1 | tee -i {log}"
 
 

@@ -169,7 +169,7 @@ def hallucination_vs_cover(
 
 
 def sampling_statistics(statistics: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Return how BDHS found its rejected answers, for each named set of preferences.
+    """Return how rejected answers were found, for each named set of sampled preferences.
 
     `statistics` holds the content of `statistics.json`: iterations until an answer diverged,
     similarity of the rejected answer to the chosen one, both as shares of the pairs, and, where

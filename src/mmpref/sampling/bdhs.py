@@ -1,11 +1,10 @@
 """Bias-driven hallucination sampling: rejected answers that a model makes up without looking.
 
-Attention variant of Algorithm 1 in arXiv 2407.02477: image tokens are hidden, sentences of the
-chosen answer are cut at a random word and completed. An answer that means the same is drawn anew;
-the last try has no guidance by the chosen answer and counts whatever it says.
+Algorithm 1 in arXiv 2407.02477: image tokens are hidden, or the pixels diffused, and sentences of
+the chosen answer are cut at a random word and completed. An answer that means the same is drawn
+anew; the last try has no guidance by the chosen answer and counts whatever it says.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ import torch
 from torch import Tensor
 
 from mmpref.errors import InputError
-from mmpref.fingerprint import fingerprint
 from mmpref.journal import Journal
 from mmpref.language.similarity import Similarity
 from mmpref.models import Prompt, VisionLanguageModel
@@ -25,7 +23,8 @@ from mmpref.randomness import generator
 from mmpref.records.images import open_image
 from mmpref.records.rows import Pair, shard_of
 from mmpref.sampling.decoding import Completion, Job, Request, Sampler
-from mmpref.sampling.shards import content_of, model_fingerprint
+from mmpref.sampling.noise import noisy
+from mmpref.sampling.shards import shard_key, with_rejected
 from mmpref.sampling.splitting import Opening, split
 from mmpref.study.preferences import Bdhs
 
@@ -55,17 +54,11 @@ def sample_shard(
         InputError: a pair's prompt or chosen answer contains the model's image placeholder.
     """
     pairs = shard_of(pairs, shard, shards)
-    # What does not change a result is not a reason to start again.
-    relevant = settings.model_dump(exclude={"batch_size", "shards"})
-    facts = {"settings": relevant, "seed": seed, "model": model_fingerprint(vlm)}
-    content, ids = hashlib.sha256(fingerprint(facts).encode()), []
-    for pair in pairs:
-        ids.append(pair.id)
-        content.update(content_of(pair.id, pair.images, pair.prompt, pair.chosen))
+    key, ids = shard_key(vlm, pairs, settings, seed), [pair.id for pair in pairs]
     sampler = Sampler(vlm, settings.temperature, settings.top_p)
     seen = Seen(vlm)
     last: dict[str, dict[str, Any]] = {name: {"accepted": False, "iteration": 0} for name in ids}
-    with Journal(journal, content.hexdigest()[:16]) as done:
+    with Journal(journal, key) as done:
         last.update((row["id"], row) for row in done.rows)
         for iteration in range(1, settings.iterations + 1):
             left = [
@@ -80,7 +73,7 @@ def sample_shard(
                 rows = attempt(sampler, similarity, batch, settings, seed, iteration, seen)
                 done.append(rows)
                 last.update((row["id"], row) for row in rows)
-    return (_with_rejected(pairs[number], last[name]) for number, name in enumerate(ids))
+    return (with_rejected(pairs[number], "bdhs", last[name]) for number, name in enumerate(ids))
 
 
 def visible_tokens(prompt: Prompt, mask_ratio: float, rng: np.random.Generator) -> Tensor:
@@ -121,6 +114,19 @@ class Seen:
                 self.kept[name] = lean, length, states.clone()
         return looked
 
+    def through_noise(
+        self, pairs: Sequence[Pair], step: int, rngs: Sequence[np.random.Generator]
+    ) -> list[tuple[Prompt, int, Tensor]]:
+        """Return the same of pairs whose pixels are diffused; nothing of it is kept."""
+        encoded = [self._encoded(pair) for pair in pairs]
+        prompts = [noisy(prompt, step, rng) for (prompt, _), rng in zip(encoded, rngs, strict=True)]
+        with torch.no_grad():
+            features = self.vlm.image_features(prompts)
+        return [
+            (prompt, length, states)
+            for prompt, (_, length), states in zip(prompts, encoded, features, strict=True)
+        ]
+
     def _encoded(self, pair: Pair) -> tuple[Prompt, int]:
         processor = self.vlm.processor
         try:
@@ -145,6 +151,8 @@ def attempt(
     - `id`, `iteration` (from 1), `text`, `similarity` to the chosen answer;
     - `accepted`: whether the sampling of this pair ends here;
     - `free`: sampled without guidance, which is so in the last of several iterations;
+    - `noise_step`: of the noise variant; its noise is `generator(seed, "bdhs-noise", id,
+      iteration)`'s (`mmpref.sampling.noise`);
     - `visible`, `image_tokens`: how many image tokens the model saw, of how many; the mask is
       `visible_tokens(prompt, mask_ratio, generator(seed, "bdhs-mask", id, iteration))`;
     - `unfinished`: whether a completion ran into the limit of tokens, which is `max_new_tokens`
@@ -154,11 +162,14 @@ def attempt(
     """
     is_last = iteration == settings.iterations
     free = is_last and iteration > 1
+    if settings.noise_step is None:
+        looked = seen(pairs)
+    else:
+        rngs = [generator(seed, "bdhs-noise", pair.id, iteration) for pair in pairs]
+        looked = seen.through_noise(pairs, settings.noise_step, rngs)
     jobs: list[Job] = []
     cut: list[list[Opening]] = []
-    for number, (pair, (prompt, length, features)) in enumerate(
-        zip(pairs, seen(pairs), strict=True)
-    ):
+    for number, (pair, (prompt, length, features)) in enumerate(zip(pairs, looked, strict=True)):
         draws = generator(seed, "bdhs-mask", pair.id, iteration)
         visible = visible_tokens(prompt, settings.mask_ratio, draws)
         limit = settings.max_new_tokens + (2 * length if free else 0)
@@ -192,6 +203,7 @@ def attempt(
                 "similarity": score,
                 "accepted": is_last or (score < settings.similarity_threshold and differs),
                 "free": free,
+                "noise_step": settings.noise_step,
                 "visible": int(seen_of_image.sum()),
                 "image_tokens": len(seen_of_image),
                 "unfinished": any(completion.end == "limit" for completion in done[job.key]),
@@ -209,8 +221,3 @@ def _joined(openings: Sequence[Opening], completions: Sequence[Completion]) -> s
         completed = completion.text if opening.text else completion.text.lstrip()
         parts.append(opening.before + opening.text + completed)
     return "".join(parts).strip()
-
-
-def _with_rejected(pair: Pair, row: dict[str, Any]) -> Pair:
-    record = {name: value for name, value in row.items() if name not in ("id", "text", "accepted")}
-    return replace(pair, rejected=row["text"], meta={**pair.meta, "bdhs": record})

@@ -13,11 +13,13 @@ from mmpref.records.rows import Pair
 def statistics(pairs: Iterable[Pair]) -> dict[str, Any]:
     """Return statistics of all sampled pairs, the quarantined ones included.
 
+    - `variant`: `attention` or `noise` (BDHS), or `distortion`, and its `noise_step` (or null);
     - `pairs`: how many; `iterations`: how many of them came from which iteration, as text;
     - `free`: how many were sampled without guidance, in the last iteration;
     - `same`, `empty`, `unfinished`: how many equal the chosen answer or say nothing, and so cannot
       be trained on, or ran into the limit of tokens;
-    - `visible_share`: share of the image tokens that were visible;
+    - `visible_share` (BDHS): share of the image tokens that were visible;
+    - `changed_share` (distortion): share of the chosen answers' tokens that were not expected;
     - `similarity`: a histogram, `counts` between `edges`;
     - `hallucinated_per_answer`: for the `answers` pairs whose meta has `objects` and `vocabulary`,
       the mean number of mentions of objects that are not in the image, `chosen` and `rejected`.
@@ -25,12 +27,15 @@ def statistics(pairs: Iterable[Pair]) -> dict[str, Any]:
     iterations: Counter[int] = Counter()
     sums: Counter[str] = Counter()
     scores: list[float] = []
+    variant = noise_step = None
     for pair in pairs:
-        record = pair.meta["bdhs"]
-        iterations[record["iteration"]] += 1
+        record = pair.meta.get("bdhs") or pair.meta["distortion"]
+        # Shards are of one setting, so all pairs are of one variant.
+        variant, noise_step = _variant(record)
+        iterations[record.get("iteration", 1)] += 1
         scores.append(record["similarity"])
-        for name in ("free", "unfinished", "visible", "image_tokens"):
-            sums[name] += record[name]
+        for name in ("free", "unfinished", "visible", "image_tokens", "tokens", "changed"):
+            sums[name] += record.get(name, 0)
         sums["same"] += pair.rejected.split() == pair.chosen.split()
         sums["empty"] += not pair.rejected
         if {"objects", "vocabulary"} <= pair.meta.keys():
@@ -40,13 +45,26 @@ def statistics(pairs: Iterable[Pair]) -> dict[str, Any]:
                 sums[name] += sum(mention.name not in pair.meta["objects"] for mention in found)
     counts, edges = np.histogram(np.clip(scores, -1, 1), bins=40, range=(-1, 1))
     numbers: dict[str, Any] = {
+        "variant": variant,
+        "noise_step": noise_step,
         "pairs": len(scores),
         "iterations": {str(number): iterations[number] for number in sorted(iterations)},
         **{name: sums[name] for name in ("free", "same", "empty", "unfinished")},
-        "visible_share": sums["visible"] / max(sums["image_tokens"], 1),
+        **(
+            {"changed_share": sums["changed"] / max(sums["tokens"], 1)}
+            if variant == "distortion"
+            else {"visible_share": sums["visible"] / max(sums["image_tokens"], 1)}
+        ),
         "similarity": {"edges": edges.tolist(), "counts": counts.tolist()},
     }
     if answers := sums["answers"]:
         means = {name: sums[name] / answers for name in ("chosen", "rejected")}
         numbers["hallucinated_per_answer"] = {"answers": answers, **means}
     return numbers
+
+
+def _variant(record: dict[str, Any]) -> tuple[str, int | None]:
+    step = record.get("noise_step")
+    if "changed" in record:
+        return "distortion", step
+    return ("attention" if step is None else "noise"), step

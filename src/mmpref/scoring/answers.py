@@ -1,4 +1,4 @@
-"""Files of responses: our JSON lines, and what the benchmarks' official scorers take."""
+"""Files of responses: our JSON lines, what official scorers take, and those of harnesses."""
 
 import json
 import re
@@ -9,6 +9,7 @@ from typing import Any
 from mmpref.errors import InputError
 from mmpref.records.items import Item
 from mmpref.scoring.formats import OURS, AnswerFormat
+from mmpref.scoring.harnesses import harness_rows, joined, vlmevalkit_table
 
 _ADVICE = "responses are joined by id, never by their order: give each row an id"
 
@@ -24,12 +25,29 @@ def read_answers(
 ) -> list[dict[str, Any]]:
     """Return the responses in a file as `{"id", "response", ...}`, both text, in its order.
 
-    Whether every item has exactly one is not looked at here.
+    The file is ours, as `official` says, a prediction file of VLMEvalKit (TSV, JSON) or a sample
+    file of lmms-eval. Whether every item has exactly one response is not looked at here.
 
-    Raises InputError, naming the file, the row and the field, when the file is not JSON, has
-    another layout, or a row has no id or no text.
+    Raises InputError, naming the file, the row and the field, when the file is of another format,
+    a row has no id or no text, or a harness's row cannot be told to be about one of the items.
     """
-    rows = _rows(path, official)
+    if Path(path).suffix.lower() in (".xlsx", ".xls"):
+        raise InputError(
+            f"{path}: Excel files are not read; save it as TSV, or run VLMEvalKit with "
+            "PRED_FORMAT=tsv"
+        )
+    table = Path(path).suffix.lower() == ".tsv"
+    layout, rows = ("array", vlmevalkit_table(path)) if table else _rows(path, official)
+    if (answered := harness_rows(path, rows)) is not None:
+        if not items:
+            raise InputError(
+                f"{path}: is a file of an evaluation harness, whose rows are joined to the "
+                "benchmark's items, and this benchmark has no fixed ones; give JSON lines of id "
+                "and response"
+            )
+        ids = joined(path, answered, items)
+        return [{"id": id, "response": row.response} for id, row in zip(ids, answered, strict=True)]
+    _check_layout(path, layout, rows, official)
     texts = ("response", *official.text)
     find = official.find(items) if official.find else lambda row: None
     responses = []
@@ -90,8 +108,8 @@ def _check_questions(
         )
 
 
-def _rows(path: str | Path, official: AnswerFormat) -> list[tuple[str, dict[str, Any]]]:
-    """Return the rows of a file, each with its place in words."""
+def _rows(path: str | Path, official: AnswerFormat) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
+    """Return the layout of a file, and its rows, each with its place in words."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -107,13 +125,23 @@ def _rows(path: str | Path, official: AnswerFormat) -> list[tuple[str, dict[str,
         case [{"imgToEval": dict(captions)}] if "mapping" in official.layout:
             layout, rows = "mapping", [(f"imgToEval {key!r}", row) for key, row in captions.items()]
         case [dict(texts)] if "mapping" in official.layout and not (
-            {"id", "response", *official.id} & texts.keys()
+            {"id", "response", "doc_id", *official.id} & texts.keys()
         ):
             entries = [(key, {"id": key, "response": text}) for key, text in texts.items()]
             layout, rows = "mapping", [(f"entry {key!r}", row) for key, row in entries]
     for place, row in rows:
         if not isinstance(row, dict):
             raise InputError(f"{path}: {place}: {row!r:.40} is not an object with id and response")
+    return layout, rows
+
+
+def _check_layout(
+    path: str | Path,
+    layout: str,
+    rows: Sequence[tuple[str, dict[str, Any]]],
+    official: AnswerFormat,
+) -> None:
+    """Raise InputError unless the file is laid out as `official` says, or as ours are."""
     ours = layout == "lines" and all("id" in row and "response" in row for _, row in rows)
     if layout not in official.layout and not ours:
         expected = " or ".join(_LAYOUTS[name] for name in official.layout)
@@ -121,7 +149,6 @@ def _rows(path: str | Path, official: AnswerFormat) -> list[tuple[str, dict[str,
             f"{path}: is {_LAYOUTS[layout]}, where {expected} is expected; convert it, or write "
             'our JSON lines {"id": ..., "response": ...}'
         )
-    return rows
 
 
 def _values(path: str | Path, text: str) -> list[tuple[int, Any]]:

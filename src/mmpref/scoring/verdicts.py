@@ -119,7 +119,7 @@ def score(
     or the items are not of one kind.
     """
     kind = _kind(items)
-    given = _paired(items, responses, source)
+    given = paired(items, responses, source)
     scorer, resources = scorer_of(kind), resources or Resources()
     rows = [
         {
@@ -158,7 +158,7 @@ def judge_calls(
         raise InputError(f"a {kind} benchmark is scored without a judge; leave the judge out")
     calls = [
         call
-        for item, response in _paired(items, responses, source)
+        for item, response in paired(items, responses, source)
         for call in scorer.calls(item, response["response"], resources)
     ]
     return calls, scorer
@@ -242,10 +242,10 @@ def _kind(items: Sequence[Item]) -> str:
     return str(kinds[0])
 
 
-def _paired(
+def paired(
     items: Sequence[Item], responses: Sequence[dict[str, Any]], source: str | Path
 ) -> list[tuple[Item, dict[str, Any]]]:
-    """Return each item with its one response."""
+    """Return each item with its one response. Raises InputError when it has none, or several."""
     for row, response in enumerate(responses):
         for field in ("id", "response"):
             if not isinstance(response.get(field), str):

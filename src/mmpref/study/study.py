@@ -93,8 +93,9 @@ class Study(Part):
         """Yield where something is named, its name, and the table that must have it."""
         for key, preferences in self.preferences.items():
             yield f"preferences.{key}.dataset", preferences.dataset, "datasets"
-            if preferences.bdhs:
-                yield f"preferences.{key}.bdhs.model", preferences.bdhs.model, "models"
+            for field in ("bdhs", "distortion"):
+                if sampler := getattr(preferences, field):
+                    yield f"preferences.{key}.{field}.model", sampler.model, "models"
         for key, run in self.runs.items():
             yield f"runs.{key}.model", run.model, "models"
             if run.preferences:

@@ -1,0 +1,21 @@
+"""The command `mmpref`, without Snakemake or a clone."""
+
+from mmpref import cli
+from mmpref.commands import download, score
+from mmpref.exports import export, export_answers
+
+
+def main() -> None:
+    """Run the command."""
+    cli.run(
+        {
+            "score": score,
+            "download": download,
+            "export": export,
+            "export-answers": export_answers,
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
