@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
+from mmpref.archives import ArchiveError, opened_zip
 from mmpref.errors import InputError
 from mmpref.files import remove, replacing, sha256
 from mmpref.fingerprint import fingerprint
@@ -139,6 +139,8 @@ class _Job:
     places: Sequence[Path]
     recorded: Mapping[str, str]
     archives: dict[str, tuple[Path, dict[str, Any]]] = field(default_factory=dict)
+    listings: dict[Any, Mapping[str, tuple[int, str]]] = field(default_factory=dict)
+    """The files of repositories of the hub, as they state them."""
     trusted: list[str] = field(default_factory=list)
 
 
@@ -427,23 +429,25 @@ def _get_url(job: _Job, url: str, known: str | None, relative: str) -> None:
 
 
 def _get_hub(job: _Job, hub: Hub, relative: str) -> None:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HTTPError
+    from mmpref.hub import Repository
 
     name = hub.path or relative
-    what = f"{name} of the dataset repository {hub.repository} at {hub.revision}"
-    say(f"{job.name}: fetching {what}")
+    repository = Repository(hub.repository, hub.revision, "dataset")
+    folder = job.folder / ".hub"
+    folder.mkdir(exist_ok=True)
     try:
-        found = hf_hub_download(
-            hub.repository,
-            name,
-            repo_type="dataset",
-            revision=hub.revision,
-            local_dir=job.folder / ".hub",
-        )
-    except (OSError, ValueError, EntryNotFoundError, HTTPError) as error:
-        raise _unreachable(job, what, relative, error) from None
-    os.replace(found, job.folder / relative)
+        files = job.listings.get(repository) or repository.files()
+        job.listings[repository] = files
+        if name not in files:
+            raise InputError(f"{repository}: has no file {name}; correct the path")
+        repository.get({name: files[name]}, folder)
+    except InputError as error:
+        raise InputError(
+            f"{job.name}: {relative}: {error}; without a network, put the file at "
+            f"MIRROR/{job.name}/{relative} in a folder MIRROR of yours, and set {MIRROR} or "
+            "--mirror to that folder"
+        ) from None
+    os.replace(folder / name, job.folder / relative)
 
 
 def _unreachable(job: _Job, what: str, relative: str, error: Exception) -> InputError:
@@ -514,16 +518,14 @@ def _copy(source: Path, path: Path) -> None:
 
 @contextmanager
 def _opened(job: _Job, path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open an archive; what is wrong inside is an InputError."""
+    """Open an archive; one that is of no use is removed, to be fetched again."""
     try:
-        with zipfile.ZipFile(path) as zipped:
+        with opened_zip(path) as zipped:
             yield zipped
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except ArchiveError as error:
         if path.is_relative_to(job.folder):
             path.unlink()
-        raise InputError(
-            f"{job.name}: {path}: no zip file that can be read ({error}); get it again"
-        ) from None
+        raise InputError(f"{job.name}: {error}") from None
 
 
 def _extract(job: _Job, zipped: zipfile.ZipFile, member: str | zipfile.ZipInfo, path: Path) -> None:

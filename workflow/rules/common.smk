@@ -123,7 +123,9 @@ def flags(**arguments):
 def model_of(name):
     """Return the folder of a model."""
     model = study.models[name]
-    return model.folder if model.source in ("local", "hub") else f"resources/models/{name}"
+    return (
+        model.folder if model.source in ("local", "hub") else f"resources/models/{name}"
+    )
 
 
 def settings_of_items(part):
@@ -245,6 +247,17 @@ def needs_rejected(dataset):
     return any(
         part.dataset == dataset and part.bdhs is None
         for part in study.preferences.values()
+    )
+
+
+def hub_dataset_arguments(wildcards):
+    """Return which files of which repository a folder of a hub dataset holds."""
+    folder = "resources/datasets/{owner}/{repository}/{revision}/{selection}".format(
+        **wildcards
+    )
+    part = next(part for part in study.datasets.values() if folder in part.inputs)
+    return flags(
+        repository=part.repository, revision=part.revision, files=sorted(part.files)
     )
 
 

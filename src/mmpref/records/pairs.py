@@ -7,6 +7,7 @@ ones to `pairs.parquet` and the others to `quarantine.jsonl` beside it.
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ import pyarrow as pa
 
 from mmpref.errors import InputError
 from mmpref.files import replacing
-from mmpref.records.images import read_image_file, storable_image
+from mmpref.records.folders import NamedImage
+from mmpref.records.images import storable_image
 from mmpref.records.parquet import IMAGES, POSITION, Rows, write_rows
-from mmpref.records.rows import IMAGE_PLACEHOLDER, Candidate, Pair, Quarantined
+from mmpref.records.rows import IMAGE_PLACEHOLDER, Candidate, Pair, Quarantined, RowError, Skipped
 
 QUARANTINE = "quarantine.jsonl"
 
@@ -60,13 +62,16 @@ SCHEMA = pa.schema(
     # Tells `datasets` that `images` holds images.
     metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
 )
+# Many pairs in a row are about one image, which need not be decoded for each.
+_storable = lru_cache(maxsize=2)(storable_image)
+
 TEXTS = tuple(name for name in SCHEMA.names if name not in ("images", "position"))
 
 
 def validate(
-    candidates: Iterable[Candidate | Quarantined], require_rejected: bool = True
+    candidates: Iterable[Candidate | Quarantined | Skipped], require_rejected: bool = True
 ) -> Iterator[Pair | Quarantined]:
-    """Yield one `Pair` or `Quarantined` for each candidate, in order.
+    """Yield one `Pair` or `Quarantined` for each candidate, in order; none for `Skipped`.
 
     Texts lose white space around them, images become what `storable_image` says. A row that its
     source could not even read comes in as `Quarantined` and is passed on. With `require_rejected`
@@ -77,11 +82,13 @@ def validate(
         if isinstance(candidate, Quarantined):
             yield candidate
             continue
+        if isinstance(candidate, Skipped):
+            continue
         try:
             pair = _pair(candidate, require_rejected)
             if pair.id in places:
-                raise _FieldError("id", f"is not unique (first in {places[pair.id]})")
-        except _FieldError as error:
+                raise RowError("id", f"is not unique (first in {places[pair.id]})")
+        except RowError as error:
             yield Quarantined(
                 candidate.file,
                 candidate.row,
@@ -96,7 +103,9 @@ def validate(
 
 
 def write_valid_pairs(
-    path: str | Path, candidates: Iterable[Candidate | Quarantined], require_rejected: bool = True
+    path: str | Path,
+    candidates: Iterable[Candidate | Quarantined | Skipped],
+    require_rejected: bool = True,
 ) -> tuple[int, int]:
     """Write the valid pairs to `path`, the other rows to `quarantine.jsonl` beside it.
 
@@ -166,7 +175,7 @@ class Pairs(Rows[Pair]):
         """Return the pair that a row holds; without its images when they were not read."""
         try:
             return _pair_of_row(row, self._require_rejected)
-        except _FieldError as error:
+        except RowError as error:
             raise InputError(
                 f"{self.path}, row {place + 1}, {error.field}: {error.reason}"
             ) from None
@@ -186,15 +195,8 @@ class Pairs(Rows[Pair]):
         return map(self.record, self.scan(TEXTS), count())
 
 
-class _FieldError(Exception):
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(field, reason)
-        self.field = field
-        self.reason = reason
-
-
 def _pair(candidate: Candidate, require_rejected: bool) -> Pair:
-    """Return the pair a candidate is; raises _FieldError for the first thing that is wrong."""
+    """Return the pair a candidate is; raises RowError for the first thing that is wrong."""
     identifier = _text("id", candidate.id)
     prompt = _text("prompt", candidate.prompt)
     chosen = _text("chosen", candidate.chosen)
@@ -203,24 +205,23 @@ def _pair(candidate: Candidate, require_rejected: bool) -> Pair:
     else:
         rejected = _text("rejected", candidate.rejected)
     if not isinstance(candidate.more_rejected, list | tuple):
-        raise _FieldError("more_rejected", _should_be("a list of texts", candidate.more_rejected))
+        raise RowError("more_rejected", _should_be("a list of texts", candidate.more_rejected))
     more = tuple(_text("more_rejected", text) for text in candidate.more_rejected)
     for name, text in [("rejected", rejected), *(("more_rejected", text) for text in more)]:
         if chosen.split() == text.split():
-            raise _FieldError(name, "is the same as chosen")
+            raise RowError(name, "is the same as chosen")
     if not isinstance(candidate.images, list | tuple):
-        raise _FieldError("images", _should_be("a list of images", candidate.images))
+        raise RowError("images", _should_be("a list of images", candidate.images))
     if not candidate.images:
-        raise _FieldError("images", "is empty")
+        raise RowError("images", "is empty")
     images = []
     for image in candidate.images:
-        if not isinstance(image, bytes | Path):
-            raise _FieldError("images", _should_be("an image file", image))
+        if not isinstance(image, bytes | NamedImage):
+            raise RowError("images", _should_be("an image file", image))
         try:
-            data = read_image_file(image) if isinstance(image, Path) else image
-            images.append(storable_image(data))
+            images.append(_storable(image if isinstance(image, bytes) else image.read()))
         except InputError as error:
-            raise _FieldError("images", str(error)) from error
+            raise RowError("images", str(error)) from error
     return Pair(
         id=identifier,
         images=tuple(images),
@@ -235,15 +236,15 @@ def _pair(candidate: Candidate, require_rejected: bool) -> Pair:
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise _FieldError(name, _should_be("text", value))
+        raise RowError(name, _should_be("text", value))
     if not value.strip():
-        raise _FieldError(name, "is empty")
+        raise RowError(name, "is empty")
     if IMAGE_PLACEHOLDER in value:
-        raise _FieldError(name, f"holds the placeholder {IMAGE_PLACEHOLDER}; remove it")
+        raise RowError(name, f"holds the placeholder {IMAGE_PLACEHOLDER}; remove it")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _FieldError(name, "is not valid Unicode") from None
+        raise RowError(name, "is not valid Unicode") from None
     return value.strip()
 
 
@@ -307,27 +308,27 @@ def _row(pair: Pair) -> dict[str, Any]:
 
 
 def _pair_of_row(row: dict[str, Any], require_rejected: bool) -> Pair:
-    """Return the pair in a row of the Parquet file; raises _FieldError for what is wrong."""
+    """Return the pair in a row of the Parquet file; raises RowError for what is wrong."""
     images = row.get("images") or []
     if not row["id"]:
-        raise _FieldError("id", "is empty; give each row an id")
+        raise RowError("id", "is empty; give each row an id")
     if row["source"] is None:
-        raise _FieldError("source", "is missing; write where the row comes from")
+        raise RowError("source", "is missing; write where the row comes from")
     if "images" in row and not images:
-        raise _FieldError("images", "is empty; each pair needs an image")
+        raise RowError("images", "is empty; each pair needs an image")
     if any(image is None or not image["bytes"] for image in images):
-        raise _FieldError("images", "is not embedded; write the image file's bytes into the row")
+        raise RowError("images", "is not embedded; write the image file's bytes into the row")
     if not row["rejected"] and require_rejected:
-        raise _FieldError("rejected", "is empty; let a sampler draw it (BDHS) or write it")
+        raise RowError("rejected", "is empty; let a sampler draw it (BDHS) or write it")
     more = row["more_rejected"] or []
     if not all(more):
-        raise _FieldError("more_rejected", "has an empty text; leave it out")
+        raise RowError("more_rejected", "has an empty text; leave it out")
     try:
         meta = json.loads(row["meta"] or "")
     except ValueError:
         meta = None
     if not isinstance(meta, dict):
-        raise _FieldError("meta", "must be a JSON object; write {} when there is nothing to say")
+        raise RowError("meta", "must be a JSON object; write {} when there is nothing to say")
     return Pair(
         id=row["id"],
         images=tuple(image["bytes"] for image in images),
@@ -344,5 +345,5 @@ def _message(name: str, messages: list[dict[str, str | None] | None] | None, rol
     message = messages[0] if messages and len(messages) == 1 else None
     content = message["content"] if message and message["role"] == role else None
     if not content or not content.strip():
-        raise _FieldError(name, f"must hold one message of role {role} with a text")
+        raise RowError(name, f"must hold one message of role {role} with a text")
     return content
