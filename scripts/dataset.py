@@ -8,13 +8,12 @@ from pydantic import TypeAdapter
 from mmpref.cli import run
 from mmpref.datasets.dataset import Dataset
 from mmpref.progress import say
-from mmpref.records.pairs import write_valid_pairs
 from mmpref.study.parts import Part
 from mmpref.study.registry import OneOf
 
 
 def main(settings: str, seed: int, output: Path, rejected_optional: bool = False) -> None:
-    """Write the pairs of a source, and unusable rows to quarantine.jsonl beside them.
+    """Write the pairs of a source; quarantine.jsonl and dataset.json about them lie beside.
 
     Args:
         settings: the dataset's part of the study, as JSON
@@ -25,9 +24,9 @@ def main(settings: str, seed: int, output: Path, rejected_optional: bool = False
     sources: TypeAdapter[Part] = TypeAdapter(Annotated[Part, OneOf("mmpref.datasets", "source")])
     dataset = sources.validate_json(settings)
     assert isinstance(dataset, Dataset)
-    rows = dataset.rows(seed, not rejected_optional)
-    kept, quarantined = write_valid_pairs(output, rows, not rejected_optional)
-    say(f"{kept} pairs kept, {quarantined} rows in quarantine")
+    about = dataset.write(output, seed, not rejected_optional)
+    skipped = "".join(f", {count} x {reason}" for reason, count in about["skipped"].items())
+    say(f"{about['pairs']} pairs kept, {about['quarantined']} rows in quarantine{skipped}")
 
 
 if __name__ == "__main__":

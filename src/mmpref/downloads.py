@@ -7,17 +7,19 @@ import json
 import os
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
+from mmpref.archives import ArchiveError, opened_zip
 from mmpref.errors import InputError
 from mmpref.files import remove, sha256
 from mmpref.fingerprint import fingerprint
+from mmpref.hub import Repository
 from mmpref.progress import say, track
 from mmpref.study.explanation import did_you_mean, read_yaml, wrong
 from mmpref.study.parts import Count, Part
@@ -258,24 +260,23 @@ def _unpack(job: _Job, file: File, name: str) -> Iterator[Entry]:
     path, archive = job.archives[name]
     member = file.member or file.path
     try:
-        with zipfile.ZipFile(path) as zipped:
-            names = [member]
+        with opened_zip(path) as zipped:
+            names = [one for one in zipped.namelist() if one == member]
             if file.is_folder:
                 inside = [one for one in zipped.namelist() if one.startswith(member)]
                 names = [one for one in inside if not one.endswith("/")]
+            elif not names:
+                problem = f"{path}: has no {member}; this is another archive: get the pinned one"
+                raise InputError(f"{job.name}: {problem}")
             files = {
                 _inside(file.path + one.removeprefix(member)): zipfile.Path(zipped, one)
                 for one in names
             }
             yield from _put(job, file, files, f"{member} of {path}", archive)
-    except FileNotFoundError:
-        problem = f"{path}: has no {member}; this is another archive: get the pinned one"
-        raise InputError(f"{job.name}: {problem}") from None
     except ValueError as error:
         raise InputError(f"{job.name}: {path}: refused: {error}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        problem = f"{path}: no zip file that can be read ({error}); get it again"
-        raise _refused(job, name, problem) from None
+    except ArchiveError as error:
+        raise _refused(job, name, str(error)) from None
 
 
 def _found(job: _Job, relative: str) -> Path | None:
@@ -289,7 +290,6 @@ def _get(job: _Job, source: Source, relative: str) -> tuple[Path, str]:
         return found, str(found / relative)
     # Imported here: the standalone scorer checks files without ever downloading one.
     import pooch
-    from huggingface_hub.errors import HTTPError
 
     assert source.url
     path = job.fetched / relative
@@ -300,7 +300,7 @@ def _get(job: _Job, source: Source, relative: str) -> tuple[Path, str]:
     downloader = _from_hub if hub else pooch.HTTPDownloader(chunk_size=1 << 20)
     try:
         pooch.retrieve(source.url, None, path.name, path.parent, downloader=downloader)
-    except (OSError, ValueError, HTTPError) as error:
+    except (OSError, ValueError, InputError) as error:
         raise InputError(
             f"{job.name}: {relative}: cannot fetch {source.url} "
             f"({str(error).strip() or type(error)}); what was fetched is kept, so start again when "
@@ -312,13 +312,20 @@ def _get(job: _Job, source: Source, relative: str) -> tuple[Path, str]:
 
 def _from_hub(url: str, output: str, _: Any) -> None:
     """Download from the dataset hub, for pooch."""
-    from huggingface_hub import hf_hub_download, parse_hf_uri
+    from huggingface_hub import parse_hf_uri
 
     uri, folder = parse_hf_uri(url), Path(output).with_name(".hub")
-    found = hf_hub_download(
-        uri.id, uri.path_in_repo, repo_type=uri.type, revision=uri.revision, local_dir=folder
-    )
-    os.replace(found, output)
+    files = _listing(repository := Repository(uri.id, str(uri.revision), "dataset"))
+    if uri.path_in_repo not in files:
+        raise InputError(f"{repository}: has no file {uri.path_in_repo}; correct the path")
+    folder.mkdir(exist_ok=True)
+    repository.get({uri.path_in_repo: files[uri.path_in_repo]}, folder)
+    os.replace(folder / uri.path_in_repo, output)
+
+
+@cache
+def _listing(repository: Repository) -> dict[str, tuple[int, str]]:
+    return repository.files()
 
 
 def _put(

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -37,6 +37,12 @@ BESIDE_WEIGHTS = (
     "README.md",
     "LICENSE*",
 )
+DATA = (
+    *(".csv", ".json", ".jsonl", ".parquet", ".zip"),
+    *(".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+)
+"""What is taken of a dataset: no loading scripts, no pickles."""
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -68,11 +74,17 @@ class Repository:
             tree = HfApi(endpoint=_endpoint()).list_repo_tree(
                 self.name, recursive=True, revision=self.revision, repo_type=self.kind
             )
-            return {
+            files = {
                 file.path: (file.size, file.lfs.sha256 if file.lfs else file.blob_id)
                 for file in tree
                 if isinstance(file, RepoFile)
             }
+            for path in files:
+                if ".." in Path(path).parts or Path(path).is_absolute():
+                    raise InputError(
+                        f"{self}: names a file outside of itself ({path}); do not use it"
+                    )
+            return files
         say(f"{self}: the hub cannot be reached; what lies in its cache is used")
         return cached
 
@@ -213,6 +225,38 @@ def fetch_model(
         if absent := [path for path in weights if path not in files]:
             raise InputError(f"{source}: {INDEX} names {', '.join(absent)}, which is missing there")
         source.get({path: files[path] for path in weights}, folder)
+
+
+def fetch_dataset(
+    repository: str, revision: str, patterns: Sequence[str], target: str | Path
+) -> None:
+    """Write the folder `target` with files of a dataset repository of the hub at a commit.
+
+    Those whose paths match one of `patterns` are taken, and the repository's card and licence.
+
+    Raises:
+        InputError: the repository cannot be had, a pattern matches nothing, or a file that matches
+            is neither rows, nor an image, nor a zip archive.
+    """
+    source = Repository(repository, revision, "dataset")
+    files = source.files()
+    wanted = set()
+    for pattern in patterns:
+        found = [path for path in files if fnmatch(path, pattern)]
+        if not found:
+            raise InputError(
+                f"{source}: no file matches {pattern}; it has {', '.join(sorted(files)[:SHOWN])}"
+                + (f" and {len(files) - SHOWN} more" if len(files) > SHOWN else "")
+            )
+        wanted.update(found)
+    if other := sorted(path for path in wanted if Path(path).suffix.lower() not in DATA):
+        raise InputError(
+            f"{source}: {', '.join(other[:SHOWN])}: not a kind of data that is read "
+            f"({', '.join(DATA)}); name the files more closely"
+        )
+    wanted.update(_top(files, "README.md", "LICENSE*"))
+    with publishing(source, Path(target)) as folder:
+        source.get({path: files[path] for path in sorted(wanted)}, folder)
 
 
 def _weights(source: Repository, files: Iterable[str], folder: Path) -> list[str]:

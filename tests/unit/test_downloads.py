@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hub_server import Hub, serving
 
 from mmpref.downloads import CONFIG, fetch, load, verify
 from mmpref.errors import InputError
@@ -322,10 +323,26 @@ def test_an_archive_that_cannot_be_read_is_fetched_again(
 ) -> None:
     config.archive("all.zip", broken, pinned=False)
     config.file("a.txt", archive="all.zip")
-    with pytest.raises(InputError, match=r"tiny: .*all\.zip: no zip file that can be read"):
+    with pytest.raises(
+        InputError, match=r"tiny: .*all\.zip: is not a zip archive that can be read"
+    ):
         config.fetch(tmp_path / "tiny")
     config.server.files["all.zip"] = zipped(**{"a.txt": b"abc"})
     config.fetch(tmp_path / "tiny")
+
+
+def test_a_zip_bomb_is_refused_and_not_kept(tmp_path: Path, config: Config) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images/1.jpg", bytes(40_000_000))
+    config.archive("all.zip", buffer.getvalue(), pinned=False)
+    config.file("images/", archive="all.zip")
+    with pytest.raises(
+        InputError, match=r"tiny: .*all\.zip: refused as a zip bomb \(images/1\.jpg"
+    ):
+        config.fetch(tmp_path / "tiny")
+    assert not list(tmp_path.rglob("*.jpg"))
+    assert not list(tmp_path.rglob("all.zip"))
 
 
 @pytest.mark.parametrize("evil", ["../../evil", "a/../../../evil", "/evil", "..\\evil"])
@@ -513,47 +530,51 @@ def test_a_configuration_that_is_none_is_refused(tmp_path: Path) -> None:
         load(path)
 
 
-def run_script(config: Config, target: Path) -> subprocess.CompletedProcess[str]:
-    """Run scripts/download.py with the test's configuration, and the server as dataset hub."""
+def run_script(config: Config, target: Path, hub: Hub) -> subprocess.CompletedProcess[str]:
+    """Run scripts/download.py with the test's configuration."""
     code = (
         "import functools, runpy, sys, mmpref.downloads as d; "
         f"d.fetch = functools.partial(d.fetch, config={str(config.path)!r}); "
         f"sys.argv = ['download.py', 'tiny', '--output', {str(target)!r}]; "
         f"runpy.run_path({str(ROOT / 'scripts' / 'download.py')!r}, run_name='__main__')"
     )
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": config.server.url().rstrip("/"),
-        "HF_HUB_OFFLINE": "0",
-        "HF_HOME": str(config.path.parent / "hub"),
-    }
+    own = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment = own | {"HF_ENDPOINT": hub.url, "HF_HOME": str(config.path.parent / "hub")}
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
     )
 
 
-def test_files_of_a_dataset_hub_come_through_its_package(tmp_path: Path, config: Config) -> None:
-    hub = f"hf://datasets/some/data@{COMMIT}"
-    config.file("a.jsonl", url=f"{hub}/a.jsonl", rows=2)
-    config.file("b.txt", url=f"{hub}/deep/second.txt", sha256=sha(b"second"))
-    at = f"datasets/some/data/resolve/{COMMIT}"
-    first = b"{}\n{}\n"
-    config.server.files |= {f"{at}/a.jsonl": first, f"{at}/deep/second.txt": b"second"}
-    done = run_script(config, tmp_path / "tiny")
-    assert done.returncode == 0, done.stderr
-    assert tree(tmp_path / "tiny") == {"a.jsonl": first, "b.txt": b"second"}
-    assert f"a.jsonl {sha(first)}" in done.stderr
+def test_files_of_a_dataset_hub(tmp_path: Path, config: Config) -> None:
+    place = f"hf://datasets/some/data@{COMMIT}"
+    config.file("a.jsonl", url=f"{place}/a.jsonl", rows=2)
+    config.file("b.zip", url=f"{place}/deep/second.zip", sha256=sha(b"second" * 50))
+    first, second = b"{}\n{}\n", b"second" * 50
+    with serving() as hub:
+        files = hub.repositories["some/data"] = {"a.jsonl": first, "deep/second.zip": second}
+        done = run_script(config, tmp_path / "tiny", hub)
+        assert done.returncode == 0, done.stderr
+        assert hub.sent == {"a.jsonl": len(first), "deep/second.zip": len(second)}
+        assert tree(tmp_path / "tiny") == {"a.jsonl": first, "b.zip": second}
+        assert f"a.jsonl {sha(first)}" in done.stderr
 
-    config.server.files[f"{at}/deep/second.txt"] = b"other"
-    done = run_script(config, tmp_path / "tiny2")
-    assert done.returncode == 1
-    assert f"error: tiny: b.txt: its SHA-256 is {sha(b'other')}" in done.stderr
-    assert "Traceback" not in done.stderr
-    del config.server.files[f"{at}/deep/second.txt"]
-    done = run_script(config, tmp_path / "tiny3")
-    assert done.returncode == 1
-    assert f"b.txt: cannot fetch {hub}/deep/second.txt" in done.stderr
-    assert "Traceback" not in done.stderr
+        hub.damaged["a.jsonl"] = b"{}\n[]\n"
+        done = run_script(config, tmp_path / "tiny2", hub)
+        assert done.returncode == 1
+        assert "dataset some/data at revision 0123" in done.stderr
+        assert "does not have the sum that the hub states" in done.stderr
+        hub.damaged.clear()
+        files["deep/second.zip"] = b"other"
+        done = run_script(config, tmp_path / "tiny3", hub)
+        assert done.returncode == 1
+        assert f"error: tiny: b.zip: its SHA-256 is {sha(b'other')}" in done.stderr
+        assert "Traceback" not in done.stderr
+        del files["deep/second.zip"]
+        done = run_script(config, tmp_path / "tiny4", hub)
+        assert done.returncode == 1
+        assert "has no file deep/second.zip" in done.stderr
+        assert "MIRROR/tiny/b.zip" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_the_configuration_is_valid_and_names_no_hub() -> None:

@@ -133,6 +133,43 @@ def test_images_in_every_way_they_are_given(folder: Path) -> None:
     assert [pair.images for pair in pairs if isinstance(pair, Pair)] == expected
 
 
+def test_absolute_paths_lead_into_the_image_folder_or_are_allowed_by_name(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "dog.png"
+    elsewhere.write_bytes(png("blue"))
+    row = ROW | {"image": str(elsewhere)}
+    (refused,) = jsonl(folder, row)
+    assert isinstance(refused, Quarantined)
+    assert refused.reason == f"leaves the image folder ({elsewhere})"
+    for allowed in ("/", elsewhere.parent):
+        (pair,) = jsonl(folder, row, image_folder=allowed)
+        assert isinstance(pair, Pair)
+        assert pair.images == (png("blue"),)
+
+
+def test_links_of_the_folders_owner_may_lead_elsewhere_but_nothing_above_them(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "images"
+    elsewhere.mkdir()
+    (elsewhere / "dog.png").write_bytes(png("blue"))
+    (elsewhere.parent / "secret.png").write_bytes(png("green"))
+    (folder / "link").symlink_to(elsewhere)
+    linked, above = jsonl(
+        folder, ROW | {"image": "link/dog.png"}, ROW | {"id": "b", "image": "link/../secret.png"}
+    )
+    assert isinstance(linked, Pair)
+    assert linked.images == (png("blue"),)
+    assert isinstance(above, Quarantined)
+    assert above.reason.startswith("does not exist")
+
+
+def test_an_image_folder_that_is_not_there(folder: Path) -> None:
+    with pytest.raises(InputError, match="nowhere: is neither a folder of images nor a zip"):
+        jsonl(folder, ROW, image_folder=folder / "nowhere")
+
+
 def test_embedded_images_of_parquet(folder: Path) -> None:
     path = folder / "mine.parquet"
     rows = [ROW | {"image": {"bytes": png("blue"), "path": "x"}}]
@@ -157,13 +194,15 @@ def test_an_image_folder_of_its_own(folder: Path, tmp_path_factory: pytest.TempP
     ("image", "reason"),
     [
         ("absent.png", "does not exist"),
-        ("/dev/zero", "is a folder, device or pipe"),
+        ("/dev/zero", "leaves the image folder (/dev/zero)"),
+        ("../cat.png", "leaves the image folder (../cat.png)"),
+        ("deep/../../cat.png", "leaves the image folder"),
         ("loop.png", "cannot be read"),
         ("zero.png", "is a folder, device or pipe"),
         ("pipe.png", "is a folder, device or pipe"),
         ("", "is a folder, device or pipe"),
         ("mine.jsonl", "is not an image"),
-        ("secret\0.png", "cannot be read"),
+        ("secret\0.png", "does not exist"),
         ("https://example.org/cat.png", "should be an image file"),
         ("data:image/png;base64,iVBO", "should be an image file"),
         (7, "should be a list of images"),

@@ -18,6 +18,7 @@ from PIL import Image
 
 from mmpref.errors import InputError
 from mmpref.records import parquet
+from mmpref.records.folders import ImageFolder
 from mmpref.records.pairs import SCHEMA, Pairs, validate, write_pairs, write_valid_pairs
 from mmpref.records.rows import Candidate, Pair, Quarantined
 
@@ -29,6 +30,7 @@ def png(colour: str = "red") -> bytes:
 
 
 PNG = png()
+ROOT = ImageFolder("/")
 GOOD = Candidate("rows.jsonl", 1, "a", [PNG], "What is it?", "A red wall.", "A red car.", "test")
 
 
@@ -77,8 +79,8 @@ def test_a_good_row_becomes_a_pair() -> None:
         ("images", [b""], "has zero bytes"),
         ("images", [b"no picture"], "is not an image"),
         ("images", [PNG[:-30]], "is damaged"),
-        ("images", [Path("/nowhere/a.png")], r"does not exist \(/nowhere/a.png\)"),
-        ("images", [Path("/dev/zero")], "is a folder, device or pipe"),
+        ("images", [ROOT.image("/nowhere/a.png")], r"does not exist \(/nowhere/a.png\)"),
+        ("images", [ROOT.image("/dev/zero")], "is a folder, device or pipe"),
     ],
 )
 def test_a_bad_row_is_quarantined(field: str, value: Any, reason: str) -> None:
@@ -110,7 +112,8 @@ anything = st.one_of(
 )
 texts = st.text(st.characters(), max_size=4)  # with surrogates, blanks, NUL
 images = st.one_of(
-    st.sampled_from([PNG, PNG[:40], b"", b"text", Path("/nowhere.png")]), st.binary(max_size=9)
+    st.sampled_from([PNG, PNG[:40], b"", b"text", ROOT.image("/nowhere.png")]),
+    st.binary(max_size=9),
 )
 rows = st.builds(
     Candidate,
@@ -163,7 +166,9 @@ def test_no_row_is_lost(candidates: list[Candidate], require_rejected: bool) -> 
 
 
 def test_the_quarantine_file_says_what_where_and_why(tmp_path: Path) -> None:
-    bad = replace(GOOD, row=7, id="b", chosen="", images=[PNG, Path("x/y.png")], rejected="Grün")
+    bad = replace(
+        GOOD, row=7, id="b", chosen="", images=[PNG, ROOT.image("/x/y.png")], rejected="Grün"
+    )
     unread = Quarantined("rows.jsonl", 8, "", "row", "is not JSON (at 1)", {"line": "{"})
     assert write_valid_pairs(tmp_path / "pairs.parquet", [bad, GOOD, unread]) == (1, 2)
     first, second = read_lines(tmp_path / "quarantine.jsonl")
@@ -174,7 +179,7 @@ def test_the_quarantine_file_says_what_where_and_why(tmp_path: Path) -> None:
         "field": "chosen",
         "reason": "is empty",
         "content": {
-            "images": [f"<{len(PNG)} bytes>", "x/y.png"],
+            "images": [f"<{len(PNG)} bytes>", "/x/y.png"],
             "prompt": "What is it?",
             "chosen": "",
             "rejected": "Grün",
@@ -187,7 +192,7 @@ def test_the_quarantine_file_says_what_where_and_why(tmp_path: Path) -> None:
 
 def test_no_pair_left_names_the_file_and_the_most_frequent_reasons(tmp_path: Path) -> None:
     bad = [replace(GOOD, row=9, chosen="")]
-    bad += [replace(GOOD, row=row, images=[Path(f"/no/{row}.png")]) for row in (3, 4, 5)]
+    bad += [replace(GOOD, row=row, images=[ROOT.image(f"/no/{row}.png")]) for row in (3, 4, 5)]
     with pytest.raises(InputError) as error:
         write_valid_pairs(tmp_path / "pairs.parquet", bad)
     message = str(error.value)

@@ -252,6 +252,17 @@ def needs_rejected(dataset):
     )
 
 
+def hub_dataset_arguments(wildcards):
+    """Return which files of which repository a folder of a hub dataset holds."""
+    folder = "resources/datasets/{owner}/{repository}/{revision}/{selection}".format(
+        **wildcards
+    )
+    part = next(part for part in study.datasets.values() if folder in part.inputs)
+    return flags(
+        repository=part.repository, revision=part.revision, files=sorted(part.files)
+    )
+
+
 def dataset_pairs(wildcards):
     """Return the pairs that a preference entry starts from."""
     dataset = study.preferences[wildcards.preferences].dataset

@@ -75,6 +75,31 @@ rule hub_model:
         " --revision {wildcards.revision} --output {output} 2>&1 | tee -i {log}"
 
 
+rule hub_dataset:
+    output:
+        directory("resources/datasets/{owner}/{repository}/{revision}/{selection}"),
+    log:
+        "<results>/logs/hub_dataset/{owner}-{repository}-{revision}-{selection}.log",
+    wildcard_constraints:
+        owner=r"[\w.-]+",
+        repository=r"[\w.-]+",
+        revision="[0-9a-f]{40}",
+        selection="[0-9a-f]{8}",
+    localrule: True
+    conda:
+        "../../envs/scoring.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=720,
+    params:
+        arguments=hub_dataset_arguments,
+    message:
+        "Fetching the dataset {wildcards.owner}/{wildcards.repository} from the hub"
+    shell:
+        'python "$MMPREF"/scripts/hub_dataset.py {params.arguments} --output {output}'
+        " 2>&1 | tee -i {log}"
+
+
 # As `hub_model`, for files that no model class of transformers reads.
 rule bunny_checkpoint:
     output:
@@ -147,9 +172,10 @@ rule photos:
 
 rule dataset:
     input:
-        lambda wildcards: study.datasets[wildcards.dataset].files,
+        lambda wildcards: study.datasets[wildcards.dataset].inputs,
     output:
-        "<results>/datasets/{dataset}/pairs.parquet",
+        pairs="<results>/datasets/{dataset}/pairs.parquet",
+        about="<results>/datasets/{dataset}/dataset.json",
     log:
         "<results>/logs/dataset/{dataset}.log",
     conda:
@@ -167,7 +193,7 @@ rule dataset:
     message:
         "Reading and checking the pairs of {wildcards.dataset}"
     shell:
-        'python "$MMPREF"/scripts/dataset.py {params.arguments} --output {output}'
+        'python "$MMPREF"/scripts/dataset.py {params.arguments} --output {output.pairs}'
         " 2>&1 | tee -i {log}"
 
 

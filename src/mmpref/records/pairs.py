@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pyarrow as pa
 
 from mmpref.errors import InputError
 from mmpref.files import replacing
-from mmpref.records.images import read_image_file, storable_image
+from mmpref.records.folders import NamedImage
+from mmpref.records.images import storable_image
 from mmpref.records.parquet import IMAGE, TEXT, Rows, schema_of, write_rows
-from mmpref.records.rows import IMAGE_PLACEHOLDER, Candidate, Pair, Quarantined
+from mmpref.records.rows import IMAGE_PLACEHOLDER, Candidate, Pair, Quarantined, RowError, Skipped
 
 QUARANTINE = "quarantine.jsonl"
 
@@ -28,12 +30,14 @@ SCHEMA = schema_of(
     meta=TEXT,
     more_rejected=pa.list_(TEXT),
 )
+# Many pairs in a row are about one image, which need not be decoded for each.
+_storable = lru_cache(maxsize=2)(storable_image)
 
 
 def validate(
-    candidates: Iterable[Candidate | Quarantined], require_rejected: bool = True
+    candidates: Iterable[Candidate | Quarantined | Skipped], require_rejected: bool = True
 ) -> Iterator[Pair | Quarantined]:
-    """Yield one `Pair` or `Quarantined` for each candidate, in order.
+    """Yield one `Pair` or `Quarantined` for each candidate, in order; none for `Skipped`.
 
     Texts lose white space around them, images become what `storable_image` says. A row that its
     source could not even read comes in as `Quarantined` and is passed on. With `require_rejected`
@@ -44,21 +48,26 @@ def validate(
         if isinstance(candidate, Quarantined):
             yield candidate
             continue
+        if isinstance(candidate, Skipped):
+            continue
         try:
             pair = _pair(candidate, require_rejected)
             _demand(pair.id not in places, "id", f"is not unique (first in {places.get(pair.id)})")
-        except _FieldError as error:
+        except RowError as error:
             name = "" if candidate.id is None else str(candidate.id)
-            field, reason = error.args
             content = _content(candidate)
-            yield Quarantined(candidate.file, candidate.row, name, field, reason, content)
+            yield Quarantined(
+                candidate.file, candidate.row, name, error.field, error.reason, content
+            )
         else:
             places[pair.id] = f"{candidate.file}, row {candidate.row}"
             yield pair
 
 
 def write_valid_pairs(
-    path: str | Path, candidates: Iterable[Candidate | Quarantined], require_rejected: bool = True
+    path: str | Path,
+    candidates: Iterable[Candidate | Quarantined | Skipped],
+    require_rejected: bool = True,
 ) -> tuple[int, int]:
     """Write the valid pairs to `path`, the other rows to `quarantine.jsonl` beside it.
 
@@ -128,7 +137,7 @@ class Pairs(Rows[Pair]):
         """Return the pair that a row holds; without its images when they were not read."""
         try:
             return _pair_of_row(row, self._require_rejected)
-        except _FieldError as error:
+        except RowError as error:
             raise InputError(f"{self.path}, row {number}, {': '.join(error.args)}") from None
 
     @property
@@ -142,17 +151,13 @@ class Pairs(Rows[Pair]):
         return self._lengths[self.places]
 
 
-class _FieldError(Exception):
-    """The name of a field, and what is wrong with it."""
-
-
 def _demand(condition: object, field: str, reason: str) -> None:
     if not condition:
-        raise _FieldError(field, reason)
+        raise RowError(field, reason)
 
 
 def _pair(candidate: Candidate, require_rejected: bool) -> Pair:
-    """Return the pair a candidate is; raises _FieldError for the first thing that is wrong."""
+    """Return the pair a candidate is; raises RowError for the first thing that is wrong."""
     identifier = _text("id", candidate.id)
     prompt = _text("prompt", candidate.prompt)
     chosen = _text("chosen", candidate.chosen)
@@ -177,16 +182,16 @@ def _text(name: str, value: Any) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _FieldError(name, "is not valid Unicode") from None
+        raise RowError(name, "is not valid Unicode") from None
     return value.strip()
 
 
 def _image(image: Any) -> bytes:
-    _demand_type("images", image, bytes | Path, "an image file")
+    _demand_type("images", image, bytes | NamedImage, "an image file")
     try:
-        return storable_image(read_image_file(image) if isinstance(image, Path) else image)
+        return _storable(image if isinstance(image, bytes) else image.read())
     except InputError as error:
-        raise _FieldError("images", str(error)) from error
+        raise RowError("images", str(error)) from error
 
 
 def _demand_type(name: str, value: Any, wanted: Any, words: str) -> None:
@@ -228,7 +233,7 @@ def _row(pair: Pair) -> dict[str, Any]:
 
 
 def _pair_of_row(row: dict[str, Any], require_rejected: bool) -> Pair:
-    """Return the pair in a row of the Parquet file; raises _FieldError for what is wrong."""
+    """Return the pair in a row of the Parquet file; raises RowError for what is wrong."""
     images = row.get("images") or []
     more = row.get("more_rejected") or []
     _demand(row["id"], "id", "is empty; give each row an id")

@@ -38,7 +38,8 @@ class Candidate:
     """A row of a source as it was found: any field may be missing (None) or of a wrong type.
 
     `file` and `row` (from 1) say where it stands. `images` should be a sequence of encoded image
-    files (bytes) or of paths to them, which are read when the row's turn comes.
+    files (bytes) or of images in a folder (`ImageFolder.image`), which are read when the row's turn
+    comes.
     """
 
     file: str
@@ -94,3 +95,19 @@ def merge(shards: Sequence[Sequence[Pair]]) -> Iterator[Pair]:
                 f"{total} are expected: one was sampled from other pairs; sample the shards anew"
             )
     return (shards[i % len(shards)][i // len(shards)] for i in range(total))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What a source's rules leave out although nothing is wrong with it: counted by reason."""
+
+    reason: str
+
+
+class RowError(Exception):
+    """Something is wrong with a field of a row; the reason is a predicate ("is missing")."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field, reason)
+        self.field = field
+        self.reason = reason
