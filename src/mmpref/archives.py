@@ -32,6 +32,8 @@ def opened_zip(path: str | Path) -> Iterator[zipfile.ZipFile]:
         ArchiveError: it is missing or damaged, also where the block reads it, or it is a zip bomb:
             unpacked, a member or all together are out of proportion to what is packed.
     """
+    if not Path(path).is_file():
+        raise ArchiveError(f"{path}: does not exist; get it, or correct the path")
     try:
         with zipfile.ZipFile(path) as zipped:
             members = zipped.infolist()
@@ -40,8 +42,6 @@ def opened_zip(path: str | Path) -> Iterator[zipfile.ZipFile]:
             unpacked = sum(member.file_size for member in members)
             _demand_proportion(path, "all together", unpacked, Path(path).stat().st_size)
             yield zipped
-    except FileNotFoundError:
-        raise ArchiveError(f"{path}: does not exist; get it, or correct the path") from None
     except DAMAGE as error:
         raise ArchiveError(
             f"{path}: is not a zip archive that can be read ({error}); get it again"

@@ -13,7 +13,8 @@ from PIL import Image
 
 from mmpref.datasets.preference_format import PreferenceFormatDataset
 from mmpref.errors import InputError
-from mmpref.records.pairs import validate
+from mmpref.records.export import export_pairs
+from mmpref.records.pairs import validate, write_pairs
 from mmpref.records.rows import Pair, Quarantined
 
 
@@ -230,3 +231,20 @@ def test_files_are_chosen_by_pattern_and_images_may_lie_in_an_archive(folder: Pa
     assert [pair.chosen for pair in pairs if isinstance(pair, Pair)] == ["A cup.", "A mug."]
     with pytest.raises(InputError, match=r"has no file that matches valid-\* and ends in \.jsonl"):
         list(PreferenceFormatDataset(**options, files=["valid-*"]).rows(0, True))
+
+
+@pytest.mark.parametrize("format", ROWS)
+def test_what_is_exported_is_read_again(tmp_path: Path, format: Any) -> None:
+    pairs = [
+        Pair("a", (png(),), "What is it?", "A cup.", "A dog.", "test"),
+        Pair("b", (png(), png("blue")), "Which is red?", "The first.", "The second.", "test"),
+    ]
+    write_pairs(tmp_path / "pairs.parquet", pairs)
+    export_pairs(tmp_path / "pairs.parquet", format, tmp_path / "exported")
+    dataset = PreferenceFormatDataset(
+        source="preference_format", folder=str(tmp_path / "exported"), format=format
+    )
+    again = [pair for pair in validate(dataset.rows(0, True)) if isinstance(pair, Pair)]
+    assert [(pair.id, pair.images, pair.prompt, pair.chosen, pair.rejected) for pair in again] == [
+        (pair.id, pair.images, pair.prompt, pair.chosen, pair.rejected) for pair in pairs
+    ]

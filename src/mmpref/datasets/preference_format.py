@@ -16,6 +16,9 @@ from mmpref.records.rows import Candidate, RowError
 if TYPE_CHECKING:
     from mmpref.records.folders import ImageFolder
 
+LISTING = "dataset_info.json"
+"""LLaMA-Factory's list of the datasets in a folder."""
+
 Format = Literal["trl", "llama-factory", "ms-swift"]
 
 
@@ -78,7 +81,7 @@ def matching(folder: str | Path, patterns: list[str]) -> list[Path]:
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in READERS
-        and path != folder / MANIFEST
+        and path.name not in (MANIFEST, LISTING)
         and any(fnmatch(path.relative_to(folder).as_posix(), pattern) for pattern in patterns)
     )
 
