@@ -1,0 +1,305 @@
+"""What is promised of every family of models, on a tiny random checkpoint of each.
+
+The other side is always the model of transformers on its processor's own encoding of the whole.
+"""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import peft
+import pytest
+import torch
+
+from mmpref.logprobs.forward import Example, log_probabilities
+from mmpref.logprobs.views import CHOSEN, REJECTED
+from mmpref.models import VisionLanguageModel
+from mmpref.models.adapter import save_adapter, with_adapter
+from mmpref.randomness import generator
+from mmpref.sampling.bdhs import visible_tokens
+from mmpref.sampling.decoding import Job, Request, Sampler, prefill
+from mmpref.study.runs import Training
+
+FACTORIES = {}
+for path in sorted(Path(__file__).parent.glob("family_models*.py")):
+    FACTORIES |= importlib.import_module(path.stem).FACTORIES
+
+TURNS = [
+    ("What is in the pictures?", [(24, 18), (12, 40), (33, 16)], "A cup.", "A red cup, the oven."),
+    ("Is there a cat?", [(70, 24)], "No, there is no cat.", "Yes."),
+    ("Who are you?", [], "the cup", "An assistant."),
+]
+"""Question, sizes of images, chosen, rejected: several images, one, and none."""
+
+
+@pytest.fixture(scope="module", params=FACTORIES)
+def folder(request, tmp_path_factory):
+    """The folder of a tiny model of each family."""
+    made = tmp_path_factory.mktemp(request.param)
+    FACTORIES[request.param](made)
+    return made
+
+
+@pytest.fixture
+def loaded(folder):
+    return VisionLanguageModel.load(folder)
+
+
+@pytest.fixture
+def turns(picture):
+    return [
+        (question, [picture(10 * i + k, size) for k, size in enumerate(sizes)], chosen, rejected)
+        for i, (question, sizes, chosen, rejected) in enumerate(TURNS)
+    ]
+
+
+def own_encoding(vlm, question, images, answer=()):
+    """All that the processor makes of a prompt, and the token ids of an answer after it."""
+    content = [{"type": "image", "image": image} for image in images]
+    content.append({"type": "text", "text": question})
+    encoded = dict(
+        vlm.processor.hf.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+    )
+    length = encoded["input_ids"].shape[1]
+    added = {"input_ids": torch.as_tensor(answer, dtype=torch.long)}
+    added["attention_mask"] = torch.ones_like(added["input_ids"])
+    for name, tensor in encoded.items():
+        if tensor.shape == (1, length):
+            # What an answer is of is text, type 0.
+            more = added.get(name, torch.zeros_like(added["input_ids"]))
+            encoded[name] = torch.cat([tensor, more[None].to(tensor.dtype)], 1)
+    return encoded, length
+
+
+def plain_logps(vlm, question, images, answer):
+    """Log-probability of an answer by the model's own forward, logits everywhere."""
+    encoded, length = own_encoding(vlm, question, images, answer)
+    logps = vlm.model(**encoded, use_cache=False).logits[0, length - 1 : -1].log_softmax(-1)
+    return logps.gather(1, answer[:, None]).sum()
+
+
+def examples(vlm, turns):
+    return [
+        Example(
+            str(number),
+            {"original": vlm.processor.encode_prompt(question, images)},
+            {
+                "chosen": vlm.processor.encode_answer(chosen),
+                "rejected": vlm.processor.encode_answer(rejected),
+            },
+        )
+        for number, (question, images, chosen, rejected) in enumerate(turns)
+    ]
+
+
+def gradients(vlm):
+    found = {
+        name: parameter.grad
+        for name, parameter in vlm.model.named_parameters()
+        if parameter.grad is not None
+    }
+    vlm.model.zero_grad(set_to_none=True)
+    return found
+
+
+def with_lora(vlm, seed=0):
+    """The model with LoRA that changes something, on what the project trains."""
+    adapted = with_adapter(vlm, Training(lora_rank=4, lora_alpha=8), seed)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    return adapted
+
+
+def test_a_prompt_is_encoded_as_by_the_processor(loaded, turns):
+    for question, images, *_ in turns:
+        prompt = loaded.processor.encode_prompt(question, images)
+        expected, _ = own_encoding(loaded, question, images)
+        assert prompt.input_ids.equal(expected["input_ids"][0])
+        assert prompt.is_image.any() == bool(images)
+        pixels = {name for name in expected if "pixel" in name or "image" in name}
+        assert set(prompt.pixels) == pixels
+        for name in pixels:
+            assert prompt.pixels[name].equal(expected[name]), name
+
+
+def test_an_answer_follows_its_prompt_as_in_the_template(loaded, turns):
+    """What is trained on is what the processor makes of the whole conversation."""
+    for question, images, chosen, rejected in turns:
+        prompt = loaded.processor.encode_prompt(question, images)
+        content = [{"type": "image", "image": image} for image in images]
+        content.append({"type": "text", "text": question})
+        for answer in (chosen, rejected):
+            whole = loaded.processor.hf.apply_chat_template(
+                [
+                    {"role": "user", "content": content},
+                    {"role": "assistant", "content": [{"type": "text", "text": answer}]},
+                ],
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )["input_ids"][0]
+            ours = torch.cat([prompt.input_ids, loaded.processor.encode_answer(answer)])
+            # Some templates have a space before the end of an answer; models do not say it.
+            assert whole[: len(ours) - 1].equal(ours[:-1])
+            assert loaded.processor.eos_token_id in whole[len(ours) - 1 :]
+
+
+def test_stop_tokens_are_those_of_generate(loaded):
+    ids = loaded.model.generation_config.eos_token_id
+    assert set(loaded.processor.stop_token_ids) == set(ids if isinstance(ids, list) else [ids])
+
+
+def test_losses_and_gradients_are_those_of_plain_sequences(loaded, turns):
+    with_lora(loaded)
+    batch = examples(loaded, turns)
+    expected = torch.stack(
+        [
+            plain_logps(loaded, question, images, example.answers[name])
+            for name in ("chosen", "rejected")
+            for (question, images, *_), example in zip(turns, batch, strict=True)
+        ]
+    )
+    weights = torch.linspace(-1, 2, len(expected))
+    (weights * expected).sum().backward()
+    expected_gradients = gradients(loaded)
+
+    table = log_probabilities(loaded, batch, (CHOSEN, REJECTED))
+    found = torch.cat([table[CHOSEN].sum, table[REJECTED].sum])
+    (weights * found).sum().backward()
+    found_gradients = gradients(loaded)
+
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    layers = loaded.model.config.get_text_config().num_hidden_layers
+    assert len(found_gradients) == 2 * 7 * layers  # LoRA A and B on seven linear layers a block
+    assert all("lora" in name and "vis" not in name for name in found_gradients)
+    for name, gradient in expected_gradients.items():
+        difference = torch.linalg.norm(found_gradients[name] - gradient)
+        assert difference <= 1e-4 * torch.linalg.norm(gradient), name
+
+
+@torch.no_grad()
+def test_a_batch_is_its_examples(loaded, turns):
+    batch = examples(loaded, turns)
+    together = log_probabilities(loaded, batch, (CHOSEN, REJECTED))
+    alone = [log_probabilities(loaded, [example], (CHOSEN, REJECTED)) for example in batch]
+    for view in (CHOSEN, REJECTED):
+        each = torch.cat([table[view].sum for table in alone])
+        torch.testing.assert_close(together[view].sum, each, rtol=1e-5, atol=1e-4)
+
+
+def masked_logits(vlm, question, images, visible, context):
+    """Logits after a context by the model's own forward: a mask hides, positions are the full."""
+    encoded, length = own_encoding(vlm, question, images, context)
+    total = length + len(context)
+    seen = torch.ones(total, total, dtype=torch.bool).tril()
+    seen[:, :length] &= visible
+    # What is hidden sees itself: a row without any is not a number.
+    seen |= torch.eye(total, dtype=torch.bool)
+    hidden = torch.zeros(1, 1, total, total).masked_fill(~seen, torch.finfo(torch.float32).min)
+    positions = torch.arange(total)[None]
+    if hasattr(vlm.model.model, "get_rope_index"):
+        names = ("input_ids", "mm_token_type_ids", "image_grid_thw")
+        positions, _ = vlm.model.model.get_rope_index(
+            **{name: encoded[name] for name in names if name in encoded}
+        )
+    encoded |= {"attention_mask": hidden, "position_ids": positions}
+    return vlm.model(**encoded, use_cache=False).logits[0, -1]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mask_ratio", [0.0, 0.6, 1.0])
+def test_leaving_image_tokens_out_equals_hiding_them(loaded, turns, mask_ratio):
+    contexts = [
+        loaded.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        for text in ("A red cup. It is", "A red oven")
+    ]
+    jobs, expected = [], []
+    for number, (question, images, *_) in enumerate(turns):
+        prompt = loaded.processor.encode_prompt(question, images)
+        visible = visible_tokens(prompt, mask_ratio, generator(0, "mask", number))
+        if images and mask_ratio:
+            assert not visible.all()
+        requests = [Request(context, np.zeros(4)) for context in contexts]
+        jobs.append(Job(number, prompt, requests, visible))
+        expected += [
+            masked_logits(loaded, question, images, visible, context) for context in contexts
+        ]
+    _, hidden, _ = prefill(loaded, jobs)
+    found = loaded.lm_head(hidden)
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_features_that_are_known_change_nothing(loaded, turns):
+    """BDHS keeps features from try to try; of some prompts they are known, of others not."""
+    jobs = [
+        Job(
+            number,
+            loaded.processor.encode_prompt(question, images),
+            [Request([], np.zeros(4))],
+            torch.ones(len(loaded.processor.encode_prompt(question, images)), dtype=torch.bool),
+        )
+        for number, (question, images, *_) in enumerate(turns)
+    ]
+    _, expected, _ = prefill(loaded, jobs)
+    for known in ([0], [1, 2], [0, 1], [0, 1, 2]):
+        features = iter(loaded.image_features([jobs[number].prompt for number in known]))
+        some = [
+            Job(job.key, job.prompt, job.requests, job.visible, next(features))
+            if job.key in known
+            else job
+            for job in jobs
+        ]
+        _, found, _ = prefill(loaded, some)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_answers_are_those_of_generate(loaded, turns):
+    jobs, expected = [], []
+    for number, (question, images, *_) in enumerate(turns):
+        encoded, length = own_encoding(loaded, question, images)
+        ids = loaded.model.generate(
+            **encoded,
+            do_sample=False,
+            max_new_tokens=10,
+            suppress_tokens=loaded.processor.unsampled_token_ids,
+            eos_token_id=loaded.processor.stop_token_ids,
+            pad_token_id=loaded.processor.eos_token_id,
+        )[0, length:].tolist()
+        stops = [i for i, one in enumerate(ids) if one in loaded.processor.stop_token_ids]
+        expected.append(ids[: stops[0]] if stops else ids)
+        prompt = loaded.processor.encode_prompt(question, images)
+        visible = torch.ones(len(prompt), dtype=torch.bool)
+        jobs.append(Job(number, prompt, [Request([], np.zeros(10))], visible))
+    sampler = Sampler(loaded, temperature=0, top_p=1)
+    found = dict(sampler.complete(jobs, rows=2))
+    assert [found[number][0].token_ids for number in range(len(jobs))] == expected
+    assert len({tuple(ids) for ids in expected}) == len(expected)
+
+
+@torch.no_grad()
+def test_peft_alone_loads_a_saved_adapter(loaded, folder, turns, tmp_path):
+    (question, images, chosen, _), *_ = turns
+    answer = loaded.processor.encode_answer(chosen)
+    base = plain_logps(loaded, question, images, answer)
+    adapted = with_lora(loaded)
+    expected = log_probabilities(loaded, examples(loaded, turns), (CHOSEN,))[CHOSEN].sum[0]
+    weights = {
+        name: one.detach() for name, one in adapted.named_parameters() if one.requires_grad
+    }
+    save_adapter(tmp_path / "adapter", loaded, adapted, weights)
+    plain = VisionLanguageModel.load(folder)
+    plain.model = peft.PeftModel.from_pretrained(plain.model, tmp_path / "adapter").eval()
+    found = plain_logps(plain, question, images, answer)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    assert (found - base).abs() > 1e-3
