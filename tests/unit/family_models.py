@@ -76,7 +76,7 @@ QWEN2_5_VL_TEMPLATE = (
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:
-    """Bytes and a few merges; special tokens in the order of the real vocabulary."""
+    """Bytes and a few merges, and the real special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("Ġ", "c"), ("u", "p"), ("Ġc", "up")]
     symbols = [*alphabet, *(first + second for first, second in merges)]
@@ -151,6 +151,11 @@ def qwen2_5_vl(folder: Path) -> None:
                 "processor_class": "Qwen2_5_VLProcessor",
             },
             "chat_template.json": {"chat_template": QWEN2_5_VL_TEMPLATE},
+            "generation_config.json": {
+                "bos_token_id": ids["<|endoftext|>"],
+                "eos_token_id": [ids["<|im_end|>"], ids["<|endoftext|>"]],
+                "pad_token_id": ids["<|endoftext|>"],
+            },
         },
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from mmpref.errors import InputError
 from mmpref.models.family import Family, Prompt, family_of
@@ -47,7 +47,7 @@ class Processor:
         """
         family = family_of(folder)
         config = _pretrained(AutoConfig, folder)
-        return cls(_pretrained(AutoProcessor, folder), family(config))
+        return cls(_pretrained(family.processor_class, folder), family(config))
 
     @property
     def context_length(self) -> int:
