@@ -64,6 +64,10 @@ class Family:
         pixels = {name: encoded[name] for name in encoded if "pixel" in name or "image" in name}
         return Prompt(input_ids, input_ids == self.config.image_token_id, pixels)
 
+    def answer_tokenizer(self, tokenizer: Any) -> Any:
+        """Return what encodes answers as the model's `tokenizer` does where they follow a prompt."""
+        return tokenizer
+
     def stop_token_ids(self, tokenizer: Any) -> list[int]:
         """Return the ids that end an answer; the first one ends the answers that are trained on."""
         return [tokenizer.eos_token_id]
@@ -88,9 +92,7 @@ class Family:
         features = model.get_image_features(**pixels, return_dict=True).pooler_output
         return torch.cat([feature.reshape(-1, feature.shape[-1]) for feature in features])
 
-    def decoder_inputs(
-        self, is_image: Tensor, features: Tensor
-    ) -> tuple[Tensor, dict[str, Any]]:
+    def decoder_inputs(self, is_image: Tensor, features: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """Return what takes the place of image tokens, and what else the decoder is given.
 
         `is_image` [N] marks the tokens with `features` [image tokens, width] among N; the first is
