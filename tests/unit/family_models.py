@@ -24,7 +24,6 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-
 CLIP = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
@@ -253,7 +252,10 @@ def qwen3_vl(folder: Path) -> None:
 LLAVA_IMAGES = (
     "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
 )
-LLAVA_TEXTS = "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}SPACE{% endfor %}"
+LLAVA_TEXTS = (
+    "{% for part in message['content'] if part['type'] == 'text' %}"
+    "{{ part['text'] }}SPACE{% endfor %}"
+)
 VICUNA_TEMPLATE = (
     "{% for message in messages %}{{ message['role'].upper() }}: "
     + LLAVA_IMAGES

@@ -116,13 +116,14 @@ def gradients(vlm):
 
 
 def with_lora(vlm, seed=0):
-    """The model with LoRA that changes something, on what the project trains."""
-    adapted = with_adapter(vlm, Training(lora_rank=4, lora_alpha=8), seed)
+    """The model with LoRA and a projector that are not what they were at the start."""
+    training = Training(lora_rank=4, lora_alpha=8, projector_learning_rate=0.1)
+    adapted = with_adapter(vlm, training, seed)
     torch.manual_seed(seed)
     with torch.no_grad():
-        for name, parameter in adapted.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.1)
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
     return adapted
 
 
@@ -200,8 +201,12 @@ def test_losses_and_gradients_are_those_of_plain_sequences(loaded, turns):
 
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
     layers = loaded.model.config.get_text_config().num_hidden_layers
-    assert len(found_gradients) == 2 * 7 * layers  # LoRA A and B on seven linear layers a block
-    assert all("lora" in name and "vis" not in name for name in found_gradients)
+    lora = [name for name in found_gradients if ".lora_" in name]
+    assert len(lora) == 2 * 7 * layers  # A and B of seven linear layers a block
+    assert not any("vis" in name for name in lora)
+    projector = [name for name in found_gradients if ".modules_to_save." in name]
+    assert projector
+    assert set(found_gradients) == {*lora, *projector} == set(expected_gradients)
     for name, gradient in expected_gradients.items():
         difference = torch.linalg.norm(found_gradients[name] - gradient)
         assert difference <= 1e-4 * torch.linalg.norm(gradient), name
@@ -346,8 +351,10 @@ def test_zero_3_in_two_processes_is_one_process(folder, turns, tmp_path):
     )
     crops = Stored(image="crop_0_20", answers=("chosen",), epochs=2, seed=7)
     compute(tmp_path / "crop_0_20.parquet", *origin, crops)
-    start(tmp_path, 1, {"one": {"training": {"zero_stage": 0}}})
-    start(tmp_path, 2, {"two": {"training": {"zero_stage": 3, "gradient_checkpointing": True}}})
+    rate = {"projector_learning_rate": 0.02}
+    split = {**rate, "zero_stage": 3, "gradient_checkpointing": True}
+    start(tmp_path, 1, {"one": {"training": {**rate, "zero_stage": 0}}})
+    start(tmp_path, 2, {"two": {"training": split}})
     assert curve(tmp_path / "two") == pytest.approx(curve(tmp_path / "one"), rel=1e-5)
     assert curve(tmp_path / "two", "grad_norm") == pytest.approx(
         curve(tmp_path / "one", "grad_norm"), rel=1e-3
