@@ -329,38 +329,53 @@ def test_peft_alone_loads_a_saved_adapter(loaded, folder, turns, tmp_path):
     assert (found - base).abs() > 1e-3
 
 
-@TWO_PROCESSES
-@pytest.mark.slow
-def test_zero_3_in_two_processes_is_one_process(folder, turns, tmp_path):
-    """Weights split over processes, images of other sizes and numbers in each of them."""
-    (tmp_path / "model").symlink_to(folder)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, picture):
+    """A folder with a training of every family at stage 0 and one at stage 3, in two processes."""
+    root = tmp_path_factory.mktemp("trained")
+    one, two = {}, {}
+    for family, factory in FACTORIES.items():
+        study = root / family
+        factory(study / "model")
+        write_study(study, picture)
+        rate = {"projector_learning_rate": 0.02}
+        split = {**rate, "zero_stage": 3, "gradient_checkpointing": True}
+        one[f"{family} one"] = {"study": family, "training": {**rate, "zero_stage": 0}}
+        two[f"{family} two"] = {"study": family, "training": split}
+    start(root, 1, one)
+    start(root, 2, two)
+    return root
+
+
+def write_study(study, picture):
+    """Write pairs with several images and with one, and what the reference says of them."""
     pairs = []
     for number in range(4):
-        question, images, chosen, rejected = turns[number % 2]
-        files = [io.BytesIO() for _ in images]
-        for file, image in zip(files, images, strict=True):
-            image.save(file, "PNG")
-        data = tuple(file.getvalue() for file in files)
-        pairs.append(Pair(f"p{number}", data, f"{question} {number}", chosen, rejected, "test", {}))
-    write_pairs(tmp_path / "pairs.parquet", pairs)
-    origin = (tmp_path / "model", tmp_path / "pairs.parquet", "float32", 4)
-    compute(
-        tmp_path / "original.parquet",
-        *origin,
-        Stored(image="original", answers=("chosen", "rejected")),
-    )
+        question, sizes, chosen, rejected = TURNS[number % 2]
+        files = [io.BytesIO() for _ in sizes]
+        for file, size in zip(files, sizes, strict=True):
+            picture(number, size).save(file, "PNG")
+        images = tuple(file.getvalue() for file in files)
+        text = f"{question} {number}"
+        pairs.append(Pair(f"p{number}", images, text, chosen, rejected, "test", {}))
+    write_pairs(study / "pairs.parquet", pairs)
+    origin = (study / "model", study / "pairs.parquet", "float32", 4)
+    both = Stored(image="original", answers=("chosen", "rejected"))
+    compute(study / "original.parquet", *origin, both)
     crops = Stored(image="crop_0_20", answers=("chosen",), epochs=2, seed=7)
-    compute(tmp_path / "crop_0_20.parquet", *origin, crops)
-    rate = {"projector_learning_rate": 0.02}
-    split = {**rate, "zero_stage": 3, "gradient_checkpointing": True}
-    start(tmp_path, 1, {"one": {"training": {**rate, "zero_stage": 0}}})
-    start(tmp_path, 2, {"two": {"training": split}})
-    assert curve(tmp_path / "two") == pytest.approx(curve(tmp_path / "one"), rel=1e-5)
-    assert curve(tmp_path / "two", "grad_norm") == pytest.approx(
-        curve(tmp_path / "one", "grad_norm"), rel=1e-3
-    )
-    one, two = adapter(tmp_path / "one"), adapter(tmp_path / "two")
-    assert set(one) == set(two)
-    for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-4)
-    assert any(tensor.any() for name, tensor in one.items() if "lora_B" in name)
+    compute(study / "crop_0_20.parquet", *origin, crops)
+
+
+@TWO_PROCESSES
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FACTORIES)
+def test_zero_3_in_two_processes_is_one_process(trained, family):
+    """Weights split over processes, images of other sizes and numbers in each of them."""
+    one, two = trained / f"{family} one", trained / f"{family} two"
+    assert curve(two) == pytest.approx(curve(one), rel=1e-5)
+    assert curve(two, "grad_norm") == pytest.approx(curve(one, "grad_norm"), rel=1e-3)
+    expected, found = adapter(one), adapter(two)
+    assert set(found) == set(expected)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
+    assert any(tensor.any() for name, tensor in expected.items() if "lora_B" in name)
