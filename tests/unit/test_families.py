@@ -7,6 +7,7 @@ import importlib
 import io
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import peft
@@ -27,7 +28,7 @@ from mmpref.sampling.decoding import Job, Request, Sampler, prefill
 from mmpref.study.reference import Stored
 from mmpref.study.runs import Training
 
-FACTORIES = {}
+FACTORIES: dict[str, Any] = {}
 for path in sorted(Path(__file__).parent.glob("family_models*.py")):
     FACTORIES |= importlib.import_module(path.stem).FACTORIES
 
@@ -123,7 +124,7 @@ def with_lora(vlm, seed=0):
     with torch.no_grad():
         for parameter in adapted.parameters():
             if parameter.requires_grad:
-                parameter += 0.1 * torch.randn_like(parameter)
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
     return adapted
 
 
