@@ -270,9 +270,9 @@ def test_leaving_image_tokens_out_equals_hiding_them(loaded, turns, mask_ratio):
 def test_features_that_are_known_change_nothing(loaded, turns, known):
     """BDHS keeps features from try to try without the pixels; of other prompts it has none yet."""
     pairs = []
-    for number, (question, images, *answers) in enumerate(turns):
+    for number, (question, images, chosen, rejected) in enumerate(turns):
         data = tuple(png(image) for image in images)
-        pairs.append(Pair(str(number), data, question, *answers, "test", {}))
+        pairs.append(Pair(str(number), data, question, chosen, rejected, "test", {}))
 
     def hidden(*read):
         """Last states, where each of `read` is what BDHS keeps of a pair."""
