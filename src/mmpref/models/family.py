@@ -5,12 +5,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import BatchFeature, PreTrainedModel
+from transformers import AutoProcessor, BatchFeature, PreTrainedModel
 
 from mmpref.errors import InputError
 from mmpref.study.models import families
@@ -39,6 +39,9 @@ class Family:
     count tokens. A subclass overrides what differs (`docs/adding-a-family.md`).
     """
 
+    processor_class: ClassVar[Any] = AutoProcessor
+    """What loads the processor of transformers."""
+
     def __init__(self, config: Any) -> None:
         self.config = config
 
@@ -61,6 +64,10 @@ class Family:
         pixels = {name: encoded[name] for name in encoded if "pixel" in name or "image" in name}
         return Prompt(input_ids, input_ids == self.config.image_token_id, pixels)
 
+    def answer_tokenizer(self, tokenizer: Any) -> Any:
+        """Return what encodes an answer as `tokenizer` would after a prompt."""
+        return tokenizer
+
     def stop_token_ids(self, tokenizer: Any) -> list[int]:
         """Return the ids that end an answer; the first one ends the answers that are trained on."""
         return [tokenizer.eos_token_id]
@@ -74,11 +81,24 @@ class Family:
         after = positions.max() + 1 + torch.arange(count)
         return after.expand(*positions.shape[:-1], count)
 
+    @property
+    def feature_width(self) -> int:
+        """How wide the features of an image token are."""
+        return self.config.get_text_config().hidden_size
+
     def image_features(self, model: Any, prompts: Sequence[Prompt], device: torch.device) -> Tensor:
-        """Return the projected features [image tokens, H] of all images of `prompts`, in order."""
+        """Return the features [image tokens, width] of all images of `prompts`, in order."""
         pixels = join_pixels(prompts, device, model.dtype)
         features = model.get_image_features(**pixels, return_dict=True).pooler_output
         return torch.cat([feature.reshape(-1, feature.shape[-1]) for feature in features])
+
+    def decoder_inputs(self, is_image: Tensor, features: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        """Return what takes the place of image tokens, and what else the decoder is given.
+
+        `is_image` [N] marks the tokens with `features` [image tokens, width] among N; the first is
+        [image tokens, H].
+        """
+        return features, {}
 
     def lora_targets(self, model: Any) -> list[str]:
         """Return the names of the linear layers that get LoRA: all of the language model."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from mmpref.errors import InputError
 from mmpref.models.family import Family, Prompt, family_of
@@ -17,15 +17,16 @@ from mmpref.models.family import Family, Prompt, family_of
 class Processor:
     """Texts and images to tokens and pixels, and back: no weights, and can be pickled.
 
-    `hf` is the processor of transformers. `image_token_id` stands where image features go,
-    `stop_token_ids` end an answer, `eos_token_id` ends one that is trained on. No answer may hold
-    `unsampled_token_ids`: special tokens (images would lack their features), ids without a token.
+    `hf` is the processor of transformers, `tokenizer` that of answers. `image_token_id` stands
+    where image features go, `stop_token_ids` end an answer, `eos_token_id` ends one that is trained
+    on. No answer may hold `unsampled_token_ids`: special tokens (images would lack their features),
+    ids without a token.
     """
 
     def __init__(self, hf: Any, family: Family) -> None:
         self.hf = hf
         self.family = family
-        self.tokenizer = hf.tokenizer
+        self.tokenizer = family.answer_tokenizer(hf.tokenizer)
         self.image_token_id: int = family.config.image_token_id
         self.stop_token_ids = family.stop_token_ids(self.tokenizer)
         self.eos_token_id = self.stop_token_ids[0]
@@ -50,7 +51,7 @@ class Processor:
         """
         family = family_of(folder)
         config = _pretrained(AutoConfig, folder)
-        return cls(_pretrained(AutoProcessor, folder), family(config))
+        return cls(_pretrained(family.processor_class, folder), family(config))
 
     @property
     def context_length(self) -> int:
@@ -134,11 +135,10 @@ class VisionLanguageModel:
         return self.model.get_output_embeddings()
 
     def image_features(self, prompts: Sequence[Prompt]) -> list[Tensor]:
-        """Return the projected features [image tokens, H] of each prompt, all in one pass."""
+        """Return the features [image tokens, width] of each prompt, all in one pass."""
         lengths = [int(prompt.is_image.sum()) for prompt in prompts]
         if not any(prompt.pixels for prompt in prompts):
-            # Not from the weights: ZeRO-3 leaves them empty until a module runs.
-            width = self.model.config.get_text_config().hidden_size
+            width = self.family.feature_width
             return [torch.zeros(0, width, device=self.device) for _ in prompts]
         flat = self.family.image_features(self.model, prompts, self.device)
         if sum(lengths) != len(flat):

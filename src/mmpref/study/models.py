@@ -9,7 +9,7 @@ from mmpref.study.parts import Count, Part, Share
 
 REPOSITORY = r"^[\w.-]+/[\w.-]+$"
 COMMIT = r"^[0-9a-f]{40}$"
-LLAVA_LIKE = ("llava", "llava_next")
+LLAVA_LIKE = ("llava",)
 """Values of `model_type` for which the LLaVA pattern holds as it is."""
 BUNNY = "bunny-phi"
 """The `model_type` of Bunny's checkpoint, which is converted to a LLaVA."""
