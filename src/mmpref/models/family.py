@@ -5,12 +5,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import BatchFeature, PreTrainedModel
+from transformers import AutoProcessor, BatchFeature, PreTrainedModel
 
 from mmpref.errors import InputError
 from mmpref.study.models import families
@@ -38,6 +38,13 @@ class Family:
     A vision tower, a projector, image features put in the place of image tokens, positions that
     count tokens. A subclass overrides what differs (`docs/adding-a-family.md`).
     """
+
+    processor_class: ClassVar[Any] = AutoProcessor
+    """What loads the processor of transformers."""
+    answer_start: ClassVar[str] = ""
+    """What stands in the chat template between the request for an answer and the answer."""
+    images_see_themselves: ClassVar[bool] = False
+    """Whether the tokens of an image see those of the same image that come after them."""
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from mmpref.errors import InputError
 from mmpref.models.family import Family, Prompt, family_of
@@ -47,7 +47,7 @@ class Processor:
         """
         family = family_of(folder)
         config = _pretrained(AutoConfig, folder)
-        return cls(_pretrained(AutoProcessor, folder), family(config))
+        return cls(_pretrained(family.processor_class, folder), family(config))
 
     @property
     def context_length(self) -> int:
@@ -70,7 +70,8 @@ class Processor:
             InputError: the answer contains the model's image placeholder.
         """
         self._refuse_placeholder(answer, "answer")
-        token_ids = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        text = self.family.answer_start + answer
+        token_ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return torch.tensor([*token_ids, self.eos_token_id])
 
     def decode(self, token_ids: Tensor | Sequence[int]) -> str:
@@ -80,12 +81,17 @@ class Processor:
         )
 
     def _refuse_placeholder(self, text: str, field_name: str) -> None:
-        placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
-        if placeholder in text:
-            raise InputError(
-                f"{field_name} {text[:60]!r} contains {placeholder}, which stands for an image; "
-                "remove it from the text: images are given in the `images` field"
-            )
+        # Where features go, and what the processor puts these tokens in the place of.
+        placeholders = {
+            self.tokenizer.convert_ids_to_tokens(self.image_token_id),
+            self.hf.image_token,
+        }
+        for placeholder in sorted(placeholders):
+            if placeholder in text:
+                raise InputError(
+                    f"{field_name} {text[:60]!r} contains {placeholder}, which stands for an "
+                    "image; remove it from the text: images are given in the `images` field"
+                )
 
 
 @dataclass(eq=False)
@@ -158,5 +164,9 @@ class VisionLanguageModel:
 def _pretrained(kind: Any, folder: str | Path, **options: Any) -> Any:
     try:
         return kind.from_pretrained(folder, local_files_only=True, **options)
+    except ImportError as error:
+        raise InputError(
+            f"{folder}: needs a package that is not installed: {str(error).strip()}"
+        ) from error
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: cannot be loaded as a model: {error}") from error

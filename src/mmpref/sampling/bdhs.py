@@ -167,7 +167,8 @@ def attempt(
             openings = [Opening([], None, "", "", False)]
         else:
             draws = generator(seed, "bdhs-split", pair.id, iteration)
-            openings = split(sampler.vlm.processor.tokenizer, pair.chosen, draws)
+            chosen = sampler.vlm.family.answer_start + pair.chosen
+            openings = split(sampler.vlm.processor.tokenizer, chosen, draws)
         requests = []
         for k, opening in enumerate(openings):
             draws = generator(seed, "bdhs-sample", pair.id, iteration, k)
