@@ -15,6 +15,8 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
 )
 
 
@@ -76,7 +78,7 @@ QWEN2_5_VL_TEMPLATE = (
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:
-    """Bytes and a few merges; special tokens in the order of the real vocabulary."""
+    """Bytes and a few merges, and the real special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("Ġ", "c"), ("u", "p"), ("Ġc", "up")]
     symbols = [*alphabet, *(first + second for first, second in merges)]
@@ -89,6 +91,15 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     )
     tokenizer.add_tokens(list(QWEN_SPECIAL), special_tokens=True)
     return tokenizer
+
+
+def qwen_generation(ids: dict[str, int]) -> dict[str, Any]:
+    """What generation_config.json says."""
+    return {
+        "bos_token_id": ids["<|endoftext|>"],
+        "eos_token_id": [ids["<|im_end|>"], ids["<|endoftext|>"]],
+        "pad_token_id": ids["<|endoftext|>"],
+    }
 
 
 def qwen2_5_vl(folder: Path) -> None:
@@ -151,9 +162,89 @@ def qwen2_5_vl(folder: Path) -> None:
                 "processor_class": "Qwen2_5_VLProcessor",
             },
             "chat_template.json": {"chat_template": QWEN2_5_VL_TEMPLATE},
+            "generation_config.json": qwen_generation(ids),
         },
     )
 
 
-FACTORIES: dict[str, Callable[[Path], None]] = {"qwen2_5_vl": qwen2_5_vl}
+def qwen3_vl(folder: Path) -> None:
+    """Qwen3-VL-2B-Instruct: features of earlier layers of its tower go into the decoder's first."""
+    tokenizer = qwen_tokenizer()
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN_SPECIAL}
+    config = {
+        "architectures": ["Qwen3VLForConditionalGeneration"],
+        "model_type": "qwen3_vl",
+        "image_token_id": ids["<|image_pad|>"],
+        "video_token_id": ids["<|video_pad|>"],
+        "vision_start_token_id": ids["<|vision_start|>"],
+        "vision_end_token_id": ids["<|vision_end|>"],
+        "tie_word_embeddings": True,
+        "text_config": {
+            **TEXT,
+            "model_type": "qwen3_vl_text",
+            "num_hidden_layers": 3,
+            "head_dim": 16,
+            "vocab_size": len(tokenizer) + 7,
+            "max_position_embeddings": 2048,
+            "rope_theta": 5000000,
+            "rope_scaling": {
+                "mrope_interleaved": True,
+                "mrope_section": [4, 2, 2],
+                "rope_type": "default",
+            },
+            "tie_word_embeddings": True,
+            "bos_token_id": ids["<|endoftext|>"],
+            "eos_token_id": ids["<|im_end|>"],
+        },
+        "vision_config": {
+            "model_type": "qwen3_vl",
+            "deepstack_visual_indexes": [0, 2],
+            "depth": 4,
+            "hidden_size": 16,
+            "intermediate_size": 24,
+            "num_heads": 2,
+            "num_position_embeddings": 16,
+            "out_hidden_size": 32,
+            "patch_size": 4,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "initializer_range": 0.3,
+        },
+    }
+    write(folder, {"config.json": config})
+    save_model(folder, Qwen3VLForConditionalGeneration, Qwen3VLConfig.from_pretrained(folder))
+    tokenizer.save_pretrained(folder)
+    pixels = {
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "size": {"longest_edge": 1024, "shortest_edge": 256},
+        "patch_size": 4,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "processor_class": "Qwen3VLProcessor",
+    }
+    write(
+        folder,
+        {
+            "config.json": config,
+            "preprocessor_config.json": {
+                **pixels,
+                "image_processor_type": "Qwen2VLImageProcessorFast",
+            },
+            "video_preprocessor_config.json": {
+                **pixels,
+                "video_processor_type": "Qwen3VLVideoProcessor",
+            },
+            "chat_template.json": {
+                "chat_template": "{% for message in messages %}" + QWEN_TURNS,
+            },
+            "generation_config.json": qwen_generation(ids),
+        },
+    )
+
+
+FACTORIES: dict[str, Callable[[Path], None]] = {
+    "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
+}
 """What `test_families.py` runs on; so does it on those of every other `family_models*.py`."""

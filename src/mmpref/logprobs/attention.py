@@ -23,12 +23,13 @@ NAME = "mmpref_split"
 def read(vlm: VisionLanguageModel, layout: Layout, features: Tensor, **options: Any) -> Tensor:
     """Return the last hidden states [N, H] of a layout's tokens.
 
-    `features` [image tokens, H] are those of all prompts, in order.
+    `features` [image tokens, width] are those of all prompts, in order.
     """
     decoder: Any = vlm.language_model
     if decoder.config._attn_implementation != NAME:
         decoder.set_attn_implementation(NAME)
     used = features[layout.features.to(features.device)] if len(features) else features
+    used, others = vlm.family.decoder_inputs(layout.is_image.to(vlm.device), used)
     embeddings = vlm.embed(layout.input_ids, layout.is_image, used)[None]
     return decoder(
         inputs_embeds=embeddings,
@@ -37,6 +38,7 @@ def read(vlm: VisionLanguageModel, layout: Layout, features: Tensor, **options: 
         attention_mask=torch.empty(1, 1, 1, 1, device=embeddings.device),
         position_ids=layout.positions.to(embeddings.device),
         layout=layout,
+        **others,
         **options,
     ).last_hidden_state[0]
 

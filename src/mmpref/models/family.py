@@ -81,11 +81,26 @@ class Family:
         after = positions.max() + 1 + torch.arange(count)
         return after.expand(*positions.shape[:-1], count)
 
+    @property
+    def feature_width(self) -> int:
+        """How wide the features of an image token are."""
+        return self.config.get_text_config().hidden_size
+
     def image_features(self, model: Any, prompts: Sequence[Prompt], device: torch.device) -> Tensor:
-        """Return the projected features [image tokens, H] of all images of `prompts`, in order."""
+        """Return the features [image tokens, width] of all images of `prompts`, in order."""
         pixels = join_pixels(prompts, device, model.dtype)
         features = model.get_image_features(**pixels, return_dict=True).pooler_output
         return torch.cat([feature.reshape(-1, feature.shape[-1]) for feature in features])
+
+    def decoder_inputs(
+        self, is_image: Tensor, features: Tensor
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Return what takes the place of image tokens, and what else the decoder is given.
+
+        `is_image` [N] marks the tokens with `features` [image tokens, width] among N; the first is
+        [image tokens, H].
+        """
+        return features, {}
 
     def lora_targets(self, model: Any) -> list[str]:
         """Return the names of the linear layers that get LoRA: all of the language model."""

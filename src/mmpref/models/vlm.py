@@ -137,11 +137,10 @@ class VisionLanguageModel:
         return self.model.get_output_embeddings()
 
     def image_features(self, prompts: Sequence[Prompt]) -> list[Tensor]:
-        """Return the projected features [image tokens, H] of each prompt, all in one pass."""
+        """Return the features [image tokens, width] of each prompt, all in one pass."""
         lengths = [int(prompt.is_image.sum()) for prompt in prompts]
         if not any(prompt.pixels for prompt in prompts):
-            # Not from the weights: ZeRO-3 leaves them empty until a module runs.
-            width = self.model.config.get_text_config().hidden_size
+            width = self.family.feature_width
             return [torch.zeros(0, width, device=self.device) for _ in prompts]
         flat = self.family.image_features(self.model, prompts, self.device)
         if sum(lengths) != len(flat):
