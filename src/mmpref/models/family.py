@@ -92,9 +92,7 @@ class Family:
         features = model.get_image_features(**pixels, return_dict=True).pooler_output
         return torch.cat([feature.reshape(-1, feature.shape[-1]) for feature in features])
 
-    def decoder_inputs(
-        self, is_image: Tensor, features: Tensor
-    ) -> tuple[Tensor, dict[str, Any]]:
+    def decoder_inputs(self, is_image: Tensor, features: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """Return what takes the place of image tokens, and what else the decoder is given.
 
         `is_image` [N] marks the tokens with `features` [image tokens, width] among N; the first is

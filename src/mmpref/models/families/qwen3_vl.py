@@ -45,9 +45,7 @@ class Deepstack(Qwen):
         layers = (found.pooler_output, *found.deepstack_features)
         return torch.cat([torch.cat(images) for images in layers], -1)
 
-    def decoder_inputs(
-        self, is_image: Tensor, features: Tensor
-    ) -> tuple[Tensor, dict[str, Any]]:
+    def decoder_inputs(self, is_image: Tensor, features: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """Return what takes the place of image tokens, and what the decoder adds in its layers."""
         first, *later = features.split(super().feature_width, -1)
         return first, {"visual_pos_masks": is_image[None], "deepstack_visual_embeds": later}
