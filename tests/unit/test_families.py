@@ -4,20 +4,26 @@ The other side is always the model of transformers on its processor's own encodi
 """
 
 import importlib
+import io
 from pathlib import Path
 
 import numpy as np
 import peft
 import pytest
 import torch
+from test_trainer import TWO_PROCESSES, adapter, curve, start
+from training_jobs import compute
 
 from mmpref.logprobs.forward import Example, log_probabilities
 from mmpref.logprobs.views import CHOSEN, REJECTED
 from mmpref.models import VisionLanguageModel
 from mmpref.models.adapter import save_adapter, with_adapter
 from mmpref.randomness import generator
+from mmpref.records.pairs import write_pairs
+from mmpref.records.rows import Pair
 from mmpref.sampling.bdhs import visible_tokens
 from mmpref.sampling.decoding import Job, Request, Sampler, prefill
+from mmpref.study.reference import Stored
 from mmpref.study.runs import Training
 
 FACTORIES = {}
@@ -326,3 +332,38 @@ def test_peft_alone_loads_a_saved_adapter(loaded, folder, turns, tmp_path):
     found = plain_logps(plain, question, images, answer)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
     assert (found - base).abs() > 1e-3
+
+
+@TWO_PROCESSES
+@pytest.mark.slow
+def test_zero_3_in_two_processes_is_one_process(folder, turns, tmp_path):
+    """Weights split over processes, images of other sizes and numbers in each of them."""
+    (tmp_path / "model").symlink_to(folder)
+    pairs = []
+    for number in range(4):
+        question, images, chosen, rejected = turns[number % 2]
+        files = [io.BytesIO() for _ in images]
+        for file, image in zip(files, images, strict=True):
+            image.save(file, "PNG")
+        data = tuple(file.getvalue() for file in files)
+        pairs.append(Pair(f"p{number}", data, f"{question} {number}", chosen, rejected, "test", {}))
+    write_pairs(tmp_path / "pairs.parquet", pairs)
+    origin = (tmp_path / "model", tmp_path / "pairs.parquet", "float32", 4)
+    compute(
+        tmp_path / "original.parquet",
+        *origin,
+        Stored(image="original", answers=("chosen", "rejected")),
+    )
+    crops = Stored(image="crop_0_20", answers=("chosen",), epochs=2, seed=7)
+    compute(tmp_path / "crop_0_20.parquet", *origin, crops)
+    start(tmp_path, 1, {"one": {"training": {"zero_stage": 0}}})
+    start(tmp_path, 2, {"two": {"training": {"zero_stage": 3, "gradient_checkpointing": True}}})
+    assert curve(tmp_path / "two") == pytest.approx(curve(tmp_path / "one"), rel=1e-5)
+    assert curve(tmp_path / "two", "grad_norm") == pytest.approx(
+        curve(tmp_path / "one", "grad_norm"), rel=1e-3
+    )
+    one, two = adapter(tmp_path / "one"), adapter(tmp_path / "two")
+    assert set(one) == set(two)
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-4)
+    assert any(tensor.any() for name, tensor in one.items() if "lora_B" in name)
