@@ -19,7 +19,6 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-
 CLIP = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from family_models import QWEN_SPECIAL, QWEN_TURNS, TEXT, qwen_tokenizer, save_model, write
+from family_models import QWEN_TURNS, TEXT, qwen_tokenizer, save_model, write
 from tokenizers import pre_tokenizers
 from transformers import (
     Gemma3Config,

@@ -323,9 +323,7 @@ def test_peft_alone_loads_a_saved_adapter(loaded, folder, turns, tmp_path):
     base = plain_logps(loaded, question, images, answer)
     adapted = with_lora(loaded)
     expected = log_probabilities(loaded, examples(loaded, turns), (CHOSEN,))[CHOSEN].sum[0]
-    weights = {
-        name: one.detach() for name, one in adapted.named_parameters() if one.requires_grad
-    }
+    weights = {name: one.detach() for name, one in adapted.named_parameters() if one.requires_grad}
     save_adapter(tmp_path / "adapter", loaded, adapted, weights)
     plain = VisionLanguageModel.load(folder)
     plain.model = peft.PeftModel.from_pretrained(plain.model, tmp_path / "adapter").eval()

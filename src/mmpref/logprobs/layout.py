@@ -51,8 +51,9 @@ class Layout:
     def mask(self, number: int, window: int | None, device: torch.device) -> Tensor | None:
         """Return what a segment's tokens see of its trunk and themselves.
 
-        The mask is [1, 1, length, reach + length], for one row and all heads. None stands for what a trunk's tokens see by default: all up to themselves. With a `window`,
-        they see nothing that lies so many positions back or more.
+        The mask is [1, 1, length, reach + length], for one row and all heads. None stands for what
+        a trunk's tokens see by default: all up to themselves. With a `window`, nothing is seen that
+        lies so many positions back or more.
         """
         segment = self.segments[number]
         key = (number, window)

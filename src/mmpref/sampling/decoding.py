@@ -55,8 +55,8 @@ class Completion:
 class Job:
     """What to complete after a prompt, and a `key` to tell the result by.
 
-    `visible` [P] tells which of the prompt's tokens are seen; `features` [image tokens, width] are the
-    prompt's image features where they are known already.
+    `visible` [P] tells which of the prompt's tokens are seen; `features` [image tokens, width] are
+    the prompt's image features where they are known already.
     """
 
     key: int
