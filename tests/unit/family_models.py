@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import pre_tokenizers
+from tokenizers import AddedToken, pre_tokenizers
 from transformers import (
+    LlamaTokenizer,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
@@ -242,8 +247,176 @@ def qwen3_vl(folder: Path) -> None:
     )
 
 
+# --- LLaVA ---
+
+LLAVA_IMAGES = (
+    "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
+)
+LLAVA_TEXTS = "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}SPACE{% endfor %}"
+VICUNA_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'].upper() }}: "
+    + LLAVA_IMAGES
+    + LLAVA_TEXTS.replace("SPACE", " ")
+    + "{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+MISTRAL_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}[INST] "
+    + LLAVA_IMAGES
+    + LLAVA_TEXTS.replace("SPACE", "")
+    + " [/INST]{% else %} "
+    + LLAVA_TEXTS.replace("SPACE", "")
+    + "</s>{% endif %}{% endfor %}"
+)
+CHATML_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    + LLAVA_IMAGES
+    + LLAVA_TEXTS.replace("SPACE", "")
+    + "<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def llama_tokenizer(
+    bos: str = "<s>", eos: str = "</s>", pad: str = "<pad>", **options: Any
+) -> LlamaTokenizer:
+    """Characters, a few merges, and bytes for the rest; a text begins with a space."""
+    merges = [("▁", "A"), ("▁", "c"), ("u", "p"), ("▁c", "up"), ("▁", "▁")]
+    symbols = [
+        *("<unk>", bos, eos),
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        "▁",
+        *map(chr, range(33, 127)),
+        *(first + second for first, second in merges),
+    ]
+    tokenizer = LlamaTokenizer(
+        vocab={symbol: number for number, symbol in enumerate(symbols)},
+        merges=merges,
+        unk_token="<unk>",
+        bos_token=bos,
+        eos_token=eos,
+        padding_side="left",
+        **options,
+    )
+    image = AddedToken("<image>", special=True, normalized=False)
+    tokenizer.add_tokens([image], special_tokens=True)
+    tokenizer.add_special_tokens({"pad_token": pad})
+    return tokenizer
+
+
+def llava_folder(
+    folder: Path, kind: Any, tokenizer: LlamaTokenizer, text: dict[str, Any], template: str
+) -> None:
+    """LLaVA-1.5 and 1.6 around a text model, images of 16 pixels or tiles of that size."""
+    tiled = kind is LlavaNextForConditionalGeneration
+    pinpoints = [[16, 32], [32, 16], [32, 32], [48, 16], [16, 48]]
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = {
+        "architectures": [kind.__name__],
+        "model_type": "llava_next" if tiled else "llava",
+        "ignore_index": -100,
+        "image_token_index": tokenizer.convert_tokens_to_ids("<image>"),
+        "pad_token_id": tokenizer.pad_token_id,
+        "projector_hidden_act": "gelu",
+        "text_config": {**TEXT, "vocab_size": len(tokenizer) + 5, **text},
+        "tie_word_embeddings": False,
+        "vision_config": {
+            "hidden_size": 16,
+            "image_size": 16,
+            "initializer_range": 0.3,
+            "intermediate_size": 24,
+            "model_type": "clip_vision_model",
+            "num_attention_heads": 2,
+            "num_hidden_layers": 3,
+            "patch_size": 4,
+            "projection_dim": 16,
+        },
+        "vision_feature_layer": -2,
+        "vision_feature_select_strategy": "default",
+    }
+    pixels = {
+        **CLIP,
+        "crop_size": {"height": 16, "width": 16},
+        "size": {"shortest_edge": 16},
+        "do_center_crop": True,
+        "resample": 3,
+        "image_processor_type": "LlavaNextImageProcessor" if tiled else "CLIPImageProcessor",
+    }
+    if tiled:
+        config |= {"image_grid_pinpoints": pinpoints, "use_image_newline_parameter": True}
+        pixels |= {"image_grid_pinpoints": pinpoints, "aspect_ratio_setting": "anyres"}
+    write(folder, {"config.json": config})
+    config_class = LlavaNextConfig if tiled else LlavaConfig
+    save_model(folder, kind, config_class.from_pretrained(folder))
+    tokenizer.save_pretrained(folder)
+    write(
+        folder,
+        {
+            "config.json": config,
+            "preprocessor_config.json": pixels,
+            "processor_config.json": {
+                "image_token": "<image>",
+                "num_additional_image_tokens": 1,
+                "patch_size": 4,
+                "processor_class": "LlavaNextProcessor" if tiled else "LlavaProcessor",
+                "vision_feature_select_strategy": "default",
+            },
+            "chat_template.json": {"chat_template": template},
+            "generation_config.json": special,
+        },
+    )
+
+
+VICUNA = {"model_type": "llama", "max_position_embeddings": 4096, "num_key_value_heads": 2}
+
+
+def llava(folder: Path) -> None:
+    """llava-1.5-7b-hf."""
+    kind = LlavaForConditionalGeneration
+    llava_folder(folder, kind, llama_tokenizer(), VICUNA, VICUNA_TEMPLATE)
+
+
+def llava_next_vicuna(folder: Path) -> None:
+    """llava-v1.6-vicuna-7b-hf."""
+    kind = LlavaNextForConditionalGeneration
+    llava_folder(folder, kind, llama_tokenizer(), VICUNA, VICUNA_TEMPLATE)
+
+
+def llava_next_mistral(folder: Path) -> None:
+    """llava-v1.6-mistral-7b-hf: a space follows each special token."""
+    text = {
+        "model_type": "mistral",
+        "max_position_embeddings": 32768,
+        "rope_theta": 1000000.0,
+        "sliding_window": None,
+    }
+    kind = LlavaNextForConditionalGeneration
+    llava_folder(folder, kind, llama_tokenizer(legacy=True), text, MISTRAL_TEMPLATE)
+
+
+def llava_next_34b(folder: Path) -> None:
+    """llava-v1.6-34b-hf: Yi in the shape of Llama, ChatML, no token that begins a text."""
+    tokenizer = llama_tokenizer("<|startoftext|>", "<|im_end|>", legacy=True, add_bos_token=False)
+    tokenizer.add_tokens(["<|im_start|>", "<|endoftext|>"], special_tokens=True)
+    text = {
+        "model_type": "llama",
+        "max_position_embeddings": 4096,
+        "rope_theta": 5000000.0,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    llava_folder(folder, LlavaNextForConditionalGeneration, tokenizer, text, CHATML_TEMPLATE)
+
+
 FACTORIES: dict[str, Callable[[Path], None]] = {
     "qwen2_5_vl": qwen2_5_vl,
     "qwen3_vl": qwen3_vl,
+    "llava": llava,
+    "llava_next_vicuna": llava_next_vicuna,
+    "llava_next_mistral": llava_next_mistral,
+    "llava_next_34b": llava_next_34b,
 }
 """What `test_families.py` runs on; so does it on those of every other `family_models*.py`."""

@@ -68,6 +68,10 @@ class Family:
         pixels = {name: encoded[name] for name in encoded if "pixel" in name or "image" in name}
         return Prompt(input_ids, input_ids == self.config.image_token_id, pixels)
 
+    def answer_tokenizer(self, tokenizer: Any) -> Any:
+        """Return what encodes answers as the model's `tokenizer` does where they follow a prompt."""
+        return tokenizer
+
     def stop_token_ids(self, tokenizer: Any) -> list[int]:
         """Return the ids that end an answer; the first one ends the answers that are trained on."""
         return [tokenizer.eos_token_id]

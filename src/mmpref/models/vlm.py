@@ -17,7 +17,7 @@ from mmpref.models.family import Family, Prompt, family_of
 class Processor:
     """Texts and images to tokens and pixels, and back: no weights, and can be pickled.
 
-    `hf` is the processor of transformers. `image_token_id` stands where image features go,
+    `hf` is the processor of transformers, `tokenizer` that of answers. `image_token_id` stands where image features go,
     `stop_token_ids` end an answer, `eos_token_id` ends one that is trained on. No answer may hold
     `unsampled_token_ids`: special tokens (images would lack their features), ids without a token.
     """
@@ -25,7 +25,7 @@ class Processor:
     def __init__(self, hf: Any, family: Family) -> None:
         self.hf = hf
         self.family = family
-        self.tokenizer = hf.tokenizer
+        self.tokenizer = family.answer_tokenizer(hf.tokenizer)
         self.image_token_id: int = family.config.image_token_id
         self.stop_token_ids = family.stop_token_ids(self.tokenizer)
         self.eos_token_id = self.stop_token_ids[0]

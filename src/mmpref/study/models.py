@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from mmpref.study.parts import Count, Part, Share
 
-LLAVA_LIKE = ("llava", "llava_next")
+LLAVA_LIKE = ("llava",)
 """Values of `model_type` for which the LLaVA pattern holds as it is."""
 
 
