@@ -41,8 +41,6 @@ class Family:
 
     processor_class: ClassVar[Any] = AutoProcessor
     """What loads the processor of transformers."""
-    answer_start: ClassVar[str] = ""
-    """What stands in the chat template between the request for an answer and the answer."""
     images_see_themselves: ClassVar[bool] = False
     """Whether the tokens of an image see those of the same image that come after them."""
 

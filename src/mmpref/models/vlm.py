@@ -70,8 +70,7 @@ class Processor:
             InputError: the answer contains the model's image placeholder.
         """
         self._refuse_placeholder(answer, "answer")
-        text = self.family.answer_start + answer
-        token_ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        token_ids = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
         return torch.tensor([*token_ids, self.eos_token_id])
 
     def decode(self, token_ids: Tensor | Sequence[int]) -> str:
@@ -164,8 +163,11 @@ def _pretrained(kind: Any, folder: str | Path, **options: Any) -> Any:
     try:
         return kind.from_pretrained(folder, local_files_only=True, **options)
     except ImportError as error:
+        # The first sentence names it, the others are about websites.
+        reason = str(error).split(". ")[0].strip()
         raise InputError(
-            f"{folder}: needs a package that is not installed: {str(error).strip()}"
+            f"{folder}: needs a package that is not installed ({reason}); install it with pip in "
+            "this environment"
         ) from error
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: cannot be loaded as a model: {error}") from error

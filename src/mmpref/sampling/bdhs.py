@@ -167,8 +167,7 @@ def attempt(
             openings = [Opening([], None, "", "", False)]
         else:
             draws = generator(seed, "bdhs-split", pair.id, iteration)
-            chosen = sampler.vlm.family.answer_start + pair.chosen
-            openings = split(sampler.vlm.processor.tokenizer, chosen, draws)
+            openings = split(sampler.vlm.processor.tokenizer, pair.chosen, draws)
         requests = []
         for k, opening in enumerate(openings):
             draws = generator(seed, "bdhs-sample", pair.id, iteration, k)

@@ -1,9 +1,11 @@
 """Idefics3 and SmolVLM's first version (arXiv 2408.12637, 2504.05299): images cut into tiles."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from tokenizers import decoders, normalizers
 from torch import Tensor
 from transformers import BatchFeature
 
@@ -17,8 +19,17 @@ class Idefics3(Family):
     column of a tile are text.
     """
 
-    # In the template, `Assistant: ` opens an answer, but only `Assistant:` asks for one.
-    answer_start = " "
+    def answer_tokenizer(self, tokenizer: Any) -> Any:
+        """Return a tokenizer that begins an answer with a space, and takes it off again.
+
+        The template asks for an answer with `Assistant:`, and answers are written `Assistant: Yes`.
+        """
+        own = copy.deepcopy(tokenizer)
+        backend = own.backend_tokenizer
+        steps = [backend.normalizer] if backend.normalizer else []
+        backend.normalizer = normalizers.Sequence([*steps, normalizers.Prepend(" ")])
+        backend.decoder = decoders.Sequence([backend.decoder, decoders.Strip(" ", 1, 0)])
+        return own
 
     def stop_token_ids(self, tokenizer: Any) -> list[int]:
         """Return the ids of `<end_of_utterance>` and, where it is another, of the end of a text."""
