@@ -252,7 +252,10 @@ def qwen3_vl(folder: Path) -> None:
 LLAVA_IMAGES = (
     "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
 )
-LLAVA_TEXTS = "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}SPACE{% endfor %}"
+LLAVA_TEXTS = (
+    "{% for part in message['content'] if part['type'] == 'text' %}"
+    "{{ part['text'] }}SPACE{% endfor %}"
+)
 VICUNA_TEMPLATE = (
     "{% for message in messages %}{{ message['role'].upper() }}: "
     + LLAVA_IMAGES

@@ -116,13 +116,14 @@ def gradients(vlm):
 
 
 def with_lora(vlm, seed=0):
-    """The model with LoRA that changes something, on what the project trains."""
-    adapted = with_adapter(vlm, Training(lora_rank=4, lora_alpha=8), seed)
+    """The model with LoRA and a projector that are not what they were at the start."""
+    training = Training(lora_rank=4, lora_alpha=8, projector_learning_rate=0.1)
+    adapted = with_adapter(vlm, training, seed)
     torch.manual_seed(seed)
     with torch.no_grad():
-        for name, parameter in adapted.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.1)
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
     return adapted
 
 
@@ -200,8 +201,12 @@ def test_losses_and_gradients_are_those_of_plain_sequences(loaded, turns):
 
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
     layers = loaded.model.config.get_text_config().num_hidden_layers
-    assert len(found_gradients) == 2 * 7 * layers  # LoRA A and B on seven linear layers a block
-    assert all("lora" in name and "vis" not in name for name in found_gradients)
+    lora = [name for name in found_gradients if ".lora_" in name]
+    assert len(lora) == 2 * 7 * layers  # A and B of seven linear layers a block
+    assert not any("vis" in name for name in lora)
+    projector = [name for name in found_gradients if ".modules_to_save." in name]
+    assert projector
+    assert set(found_gradients) == {*lora, *projector} == set(expected_gradients)
     for name, gradient in expected_gradients.items():
         difference = torch.linalg.norm(found_gradients[name] - gradient)
         assert difference <= 1e-4 * torch.linalg.norm(gradient), name
@@ -347,36 +352,53 @@ def test_peft_alone_loads_a_saved_adapter(loaded, folder, turns, tmp_path):
     assert (found - base).abs() > 1e-3
 
 
-@TWO_PROCESSES
-@pytest.mark.slow
-def test_zero_3_in_two_processes_is_one_process(folder, turns, tmp_path):
-    """Weights split over processes, images of other sizes and numbers in each of them."""
-    (tmp_path / "model").symlink_to(folder)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, picture):
+    """A folder with a training of every family at stage 0 and one at stage 3, in two processes."""
+    root = tmp_path_factory.mktemp("trained")
+    one, two = {}, {}
+    for family, factory in FACTORIES.items():
+        study = root / family
+        factory(study / "model")
+        write_study(study, picture)
+        rate = {"projector_learning_rate": 0.02}
+        split = {**rate, "zero_stage": 3, "gradient_checkpointing": True}
+        one[f"{family} one"] = {"study": family, "training": {**rate, "zero_stage": 0}}
+        two[f"{family} two"] = {"study": family, "training": split}
+    start(root, 1, one)
+    start(root, 2, two)
+    return root
+
+
+def write_study(study, picture):
+    """Write pairs with several images and with one, and what the reference says of them."""
     pairs = []
     for number in range(4):
-        question, images, chosen, rejected = turns[number % 2]
-        files = [io.BytesIO() for _ in images]
-        for file, image in zip(files, images, strict=True):
-            image.save(file, "PNG")
-        data = tuple(file.getvalue() for file in files)
-        pairs.append(Pair(f"p{number}", data, f"{question} {number}", chosen, rejected, "test", {}))
-    write_pairs(tmp_path / "pairs.parquet", pairs)
-    origin = (tmp_path / "model", tmp_path / "pairs.parquet", "float32", 4)
-    compute(
-        tmp_path / "original.parquet",
-        *origin,
-        Stored(image="original", answers=("chosen", "rejected")),
-    )
+        question, sizes, chosen, rejected = TURNS[number % 2]
+        files = [io.BytesIO() for _ in sizes]
+        for file, size in zip(files, sizes, strict=True):
+            picture(number, size).save(file, "PNG")
+        images = tuple(file.getvalue() for file in files)
+        text = f"{question} {number}"
+        pairs.append(Pair(f"p{number}", images, text, chosen, rejected, "test", {}))
+    write_pairs(study / "pairs.parquet", pairs)
+    origin = (study / "model", study / "pairs.parquet", "float32", 4)
+    both = Stored(image="original", answers=("chosen", "rejected"))
+    compute(study / "original.parquet", *origin, both)
     crops = Stored(image="crop_0_20", answers=("chosen",), epochs=2, seed=7)
-    compute(tmp_path / "crop_0_20.parquet", *origin, crops)
-    start(tmp_path, 1, {"one": {"training": {"zero_stage": 0}}})
-    start(tmp_path, 2, {"two": {"training": {"zero_stage": 3, "gradient_checkpointing": True}}})
-    assert curve(tmp_path / "two") == pytest.approx(curve(tmp_path / "one"), rel=1e-5)
-    assert curve(tmp_path / "two", "grad_norm") == pytest.approx(
-        curve(tmp_path / "one", "grad_norm"), rel=1e-3
-    )
-    one, two = adapter(tmp_path / "one"), adapter(tmp_path / "two")
-    assert set(one) == set(two)
-    for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-4)
-    assert any(tensor.any() for name, tensor in one.items() if "lora_B" in name)
+    compute(study / "crop_0_20.parquet", *origin, crops)
+
+
+@TWO_PROCESSES
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FACTORIES)
+def test_zero_3_in_two_processes_is_one_process(trained, family):
+    """Weights split over processes, images of other sizes and numbers in each of them."""
+    one, two = trained / f"{family} one", trained / f"{family} two"
+    assert curve(two) == pytest.approx(curve(one), rel=1e-5)
+    assert curve(two, "grad_norm") == pytest.approx(curve(one, "grad_norm"), rel=1e-3)
+    expected, found = adapter(one), adapter(two)
+    assert set(found) == set(expected)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
+    assert any(tensor.any() for name, tensor in expected.items() if "lora_B" in name)

@@ -64,7 +64,8 @@ def main():
         run = run_of(job.pop("objective", {"name": "mdpo"}), **job.pop("training", {}))
         output = folder / job.pop("output", name)
         try:
-            train(name, run, 5, files_of(folder, run, **job), output)
+            files = files_of(folder / job.pop("study", "."), run, **job)
+            train(name, run, 5, files, output)
         except InputError as error:
             output.mkdir(parents=True, exist_ok=True)
             (output / "error.txt").write_text(str(error))

@@ -67,7 +67,7 @@ class Family:
         return Prompt(input_ids, input_ids == self.config.image_token_id, pixels)
 
     def answer_tokenizer(self, tokenizer: Any) -> Any:
-        """Return what encodes answers as the model's `tokenizer` does where they follow a prompt."""
+        """Return what encodes an answer as `tokenizer` would after a prompt."""
         return tokenizer
 
     def stop_token_ids(self, tokenizer: Any) -> list[int]:

@@ -17,9 +17,10 @@ from mmpref.models.family import Family, Prompt, family_of
 class Processor:
     """Texts and images to tokens and pixels, and back: no weights, and can be pickled.
 
-    `hf` is the processor of transformers, `tokenizer` that of answers. `image_token_id` stands where image features go,
-    `stop_token_ids` end an answer, `eos_token_id` ends one that is trained on. No answer may hold
-    `unsampled_token_ids`: special tokens (images would lack their features), ids without a token.
+    `hf` is the processor of transformers, `tokenizer` that of answers. `image_token_id` stands
+    where image features go, `stop_token_ids` end an answer, `eos_token_id` ends one that is trained
+    on. No answer may hold `unsampled_token_ids`: special tokens (images would lack their features),
+    ids without a token.
     """
 
     def __init__(self, hf: Any, family: Family) -> None:

@@ -9,13 +9,13 @@ from mmpref.models.family import Family
 
 
 class LlavaNext(Family):
-    """LLaVA, but for the first word of an answer of the 34B."""
+    """LLaVA, but for the first word of an answer after ChatML."""
 
     def answer_tokenizer(self, tokenizer: Any) -> Any:
-        """Return the tokenizer of a model's answers, of which no text begins with a space in ChatML.
+        """Return the model's tokenizer, in ChatML without the space that it puts before a text.
 
-        Llama's puts a space before a text, as other templates have one there; ChatML has a line
-        break, after which a word is written by another token.
+        In other templates a space stands before an answer; in ChatML it is a line break, after
+        which the first word is another token.
         """
         backend = tokenizer.backend_tokenizer
         spaced = isinstance(backend.pre_tokenizer, pre_tokenizers.Metaspace)

@@ -51,3 +51,7 @@ class Qwen(Family):
     def stop_token_ids(self, tokenizer: Any) -> list[int]:
         """Return the ids of `<|im_end|>` and `<|endoftext|>`."""
         return [tokenizer.eos_token_id, tokenizer.pad_token_id]
+
+    def projectors(self, model: Any) -> list[str]:
+        """Return the name of the tower's last part, which makes patches tokens."""
+        return ["visual.merger"]

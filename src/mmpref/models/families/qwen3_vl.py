@@ -49,3 +49,9 @@ class Deepstack(Qwen):
         """Return what takes the place of image tokens, and what the decoder adds in its layers."""
         first, *later = features.split(super().feature_width, -1)
         return first, {"visual_pos_masks": is_image[None], "deepstack_visual_embeds": later}
+
+    def projectors(self, model: Any) -> list[str]:
+        """Return the names of the parts that make patches tokens, after each of the layers."""
+        layers = range(len(self.config.vision_config.deepstack_visual_indexes))
+        later = [f"visual.deepstack_merger_list.{number}" for number in layers]
+        return [*super().projectors(model), *later]
