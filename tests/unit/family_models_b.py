@@ -43,7 +43,7 @@ SMOLVLM_TEMPLATE = (
 def smolvlm_tokenizer() -> GPT2Tokenizer:
     """Bytes, a few merges (two line breaks are one token) and the real special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [("Ċ", "Ċ"), ("Ġ", "A"), ("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("Ġ", "c")]
+    merges: Any = [("Ċ", "Ċ"), ("Ġ", "A"), ("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("Ġ", "c")]
     symbols = [*alphabet, *(first + second for first, second in merges)]
     tokenizer = GPT2Tokenizer(
         vocab={symbol: number for number, symbol in enumerate(symbols)},
@@ -66,7 +66,7 @@ def _smolvlm(folder: Path, name: str, kind: Any, config_kind: Any) -> None:
         "eos_token_id": ids["<end_of_utterance>"],
         "pad_token_id": ids["<|im_end|>"],
     }
-    config = {
+    config: dict[str, Any] = {
         "image_token_id": ids["<image>"],
         "scale_factor": 2,
         "tie_word_embeddings": False,
@@ -154,7 +154,7 @@ def internvl(folder: Path) -> None:
         "bos_token_id": tokenizer.convert_tokens_to_ids("<|endoftext|>"),
         "eos_token_id": tokenizer.convert_tokens_to_ids("<|im_end|>"),
     }
-    config = {
+    config: dict[str, Any] = {
         "image_token_id": tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
         "image_seq_length": 4,
         "downsample_ratio": 0.5,
@@ -252,7 +252,7 @@ def gemma_tokenizer() -> GemmaTokenizer:
     """Characters, a few merges, bytes for what else there is, and the real special tokens."""
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     symbols = ["▁", *map(chr, range(ord("!"), ord("~") + 1)), "\n", "\n\n"]
-    merges = [("\n", "\n"), ("t", "h"), ("th", "e"), ("c", "u"), ("cu", "p")]
+    merges: Any = [("\n", "\n"), ("t", "h"), ("th", "e"), ("c", "u"), ("cu", "p")]
     merged = [first + second for first, second in merges[1:]]
     vocabulary = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *symbols, *merged]
     tokenizer = GemmaTokenizer(
@@ -279,7 +279,7 @@ def gemma3(folder: Path) -> None:
     tokenizer = gemma_tokenizer()
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in GEMMA_TOKENS.values()}
     ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<end_of_turn>")]
-    config = {
+    config: dict[str, Any] = {
         "boi_token_index": ids["<start_of_image>"],
         "eoi_token_index": ids["<end_of_image>"],
         "image_token_index": ids["<image_soft_token>"],

@@ -88,7 +88,8 @@ def test_answers_go_on_from_what_is_visible(loaded, turns):
         prompt = loaded.processor.encode_prompt(question, images)
         visible = visible_tokens(prompt, 0.6, generator(0, "mask", number))
         jobs.append(Job(number, prompt, [Request(context, np.zeros(8))], visible))
-        logits, made = [], []
+        logits: list[torch.Tensor] = []
+        made: list[int] = []
         while len(made) < 8 and not set(made) & set(loaded.processor.stop_token_ids):
             logits.append(masked_logits(loaded, question, images, visible, context + made))
             made.append(int(without(logits[-1], loaded.processor.unsampled_token_ids).argmax()))

@@ -60,7 +60,7 @@ def split_attention(
     """
     window: int | None = options.get("sliding_window")
     if layout is None:
-        if behind is not None and window:
+        if behind is not None and window and attention_mask is not None:
             attention_mask = attention_mask & (behind < window)[:, None, None]
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     options.pop("is_causal", None)
