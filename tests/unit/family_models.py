@@ -84,7 +84,7 @@ QWEN2_5_VL_TEMPLATE = (
 def qwen_tokenizer() -> Qwen2Tokenizer:
     """Bytes and a few merges, and the real special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("Ġ", "c"), ("u", "p"), ("Ġc", "up")]
+    merges: Any = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("Ġ", "c"), ("u", "p"), ("Ġc", "up")]
     symbols = [*alphabet, *(first + second for first, second in merges)]
     tokenizer = Qwen2Tokenizer(
         vocab={symbol: number for number, symbol in enumerate(symbols)},
@@ -97,7 +97,7 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     return tokenizer
 
 
-def qwen_generation(ids: dict[str, int]) -> dict[str, Any]:
+def qwen_generation(ids: dict[str, Any]) -> dict[str, Any]:
     """What generation_config.json says."""
     return {
         "bos_token_id": ids["<|endoftext|>"],
@@ -340,7 +340,7 @@ def llava_folder(
         "vision_feature_layer": -2,
         "vision_feature_select_strategy": "default",
     }
-    pixels = {
+    pixels: dict[str, Any] = {
         **CLIP,
         "crop_size": {"height": 16, "width": 16},
         "size": {"shortest_edge": 16},

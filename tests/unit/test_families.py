@@ -7,6 +7,7 @@ import importlib
 import io
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import peft
@@ -22,12 +23,12 @@ from mmpref.models.adapter import save_adapter, with_adapter
 from mmpref.randomness import generator
 from mmpref.records.pairs import write_pairs
 from mmpref.records.rows import Pair
-from mmpref.sampling.bdhs import visible_tokens
+from mmpref.sampling.bdhs import Seen, visible_tokens
 from mmpref.sampling.decoding import Job, Request, Sampler, prefill
 from mmpref.study.reference import Stored
 from mmpref.study.runs import Training
 
-FACTORIES = {}
+FACTORIES: dict[str, Any] = {}
 for path in sorted(Path(__file__).parent.glob("family_models*.py")):
     FACTORIES |= importlib.import_module(path.stem).FACTORIES
 
@@ -123,7 +124,7 @@ def with_lora(vlm, seed=0):
     with torch.no_grad():
         for parameter in adapted.parameters():
             if parameter.requires_grad:
-                parameter += 0.1 * torch.randn_like(parameter)
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
     return adapted
 
 
@@ -288,28 +289,32 @@ def test_leaving_image_tokens_out_equals_hiding_them(loaded, turns, mask_ratio):
 
 
 @torch.no_grad()
-def test_features_that_are_known_change_nothing(loaded, turns):
-    """BDHS keeps features from try to try; of some prompts they are known, of others not."""
-    jobs = [
-        Job(
-            number,
-            loaded.processor.encode_prompt(question, images),
-            [Request([], np.zeros(4))],
-            torch.ones(len(loaded.processor.encode_prompt(question, images)), dtype=torch.bool),
-        )
-        for number, (question, images, *_) in enumerate(turns)
+@pytest.mark.parametrize("known", [[0], [1, 2], [0, 1], [0, 1, 2]])
+def test_features_that_are_known_change_nothing(loaded, turns, known):
+    """BDHS keeps features from try to try without the pixels; of other prompts it has none yet."""
+    pairs = []
+    for number, (question, images, chosen, rejected) in enumerate(turns):
+        data = tuple(png(image) for image in images)
+        pairs.append(Pair(str(number), data, question, chosen, rejected, "test", {}))
+
+    def hidden(*read):
+        """Last states, where each of `read` is what BDHS keeps of a pair."""
+        jobs = []
+        for number, (prompt, _, features) in enumerate(read):
+            visible = torch.ones(len(prompt), dtype=torch.bool)
+            jobs.append(Job(number, prompt, [Request([], np.zeros(4))], visible, features))
+        return prefill(loaded, jobs)[1]
+
+    fresh = Seen(loaded)(pairs)
+    expected = hidden(*((prompt, length, None) for prompt, length, _ in fresh))
+    seen = Seen(loaded)
+    seen([pairs[number] for number in known])
+    kept = dict(zip(known, seen([pairs[number] for number in known]), strict=True))
+    assert not any("pixel_values" in prompt.pixels for prompt, *_ in kept.values())
+    mixed = [
+        kept.get(number, (prompt, length, None)) for number, (prompt, length, _) in enumerate(fresh)
     ]
-    _, expected, _ = prefill(loaded, jobs)
-    for known in ([0], [1, 2], [0, 1], [0, 1, 2]):
-        features = iter(loaded.image_features([jobs[number].prompt for number in known]))
-        some = [
-            Job(job.key, job.prompt, job.requests, job.visible, next(features))
-            if job.key in known
-            else job
-            for job in jobs
-        ]
-        _, found, _ = prefill(loaded, some)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(hidden(*mixed), expected, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -352,6 +357,12 @@ def test_peft_alone_loads_a_saved_adapter(loaded, folder, turns, tmp_path):
     assert (found - base).abs() > 1e-3
 
 
+def png(image):
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, picture):
     """A folder with a training of every family at stage 0 and one at stage 3, in two processes."""
@@ -375,10 +386,7 @@ def write_study(study, picture):
     pairs = []
     for number in range(4):
         question, sizes, chosen, rejected = TURNS[number % 2]
-        files = [io.BytesIO() for _ in sizes]
-        for file, size in zip(files, sizes, strict=True):
-            picture(number, size).save(file, "PNG")
-        images = tuple(file.getvalue() for file in files)
+        images = tuple(png(picture(number, size)) for size in sizes)
         text = f"{question} {number}"
         pairs.append(Pair(f"p{number}", images, text, chosen, rejected, "test", {}))
     write_pairs(study / "pairs.parquet", pairs)

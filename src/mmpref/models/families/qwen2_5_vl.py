@@ -1,6 +1,6 @@
 """Qwen2.5-VL (arXiv 2502.13923): positions have three axes, images as many tokens as they need."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class Qwen(Family):
     Source: multimodal rotary positions of Qwen2-VL, arXiv 2409.12191, section 2.1.
     """
 
-    processor_class = ImageProcessor
+    processor_class: ClassVar[Any] = ImageProcessor
 
     def positions(self, prompt: Prompt) -> Tensor:
         """Return the positions [3, P]."""

@@ -1,7 +1,7 @@
 """Qwen3-VL (arXiv 2511.21631): Qwen2.5-VL's positions, and features that are added later on."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class Deepstack(Qwen):
     [image tokens, (1 + layers) * H].
     """
 
-    processor_class = ImageProcessor
+    processor_class: ClassVar[Any] = ImageProcessor
 
     @property
     def feature_width(self) -> int:
