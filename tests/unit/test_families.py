@@ -223,6 +223,26 @@ def test_a_batch_is_its_examples(loaded, turns):
         torch.testing.assert_close(together[view].sum, each, rtol=1e-5, atol=1e-4)
 
 
+def _additive(seen):
+    return torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)[None, None]
+
+
+def gemma_masks(vlm, encoded, visible):
+    """What transformers makes of a prompt for each kind of layer, less what is hidden."""
+    masks = vlm.model.create_masks_for_generate(
+        vlm.model.config,
+        vlm.model.get_input_embeddings()(encoded["input_ids"] % 300),
+        encoded["attention_mask"],
+        None,
+        None,
+        encoded["token_type_ids"],
+    )
+    return {
+        kind: _additive((mask[0, 0] & visible) | torch.eye(len(visible), dtype=torch.bool))
+        for kind, mask in masks.items()
+    }
+
+
 def masked_logits(vlm, question, images, visible, context):
     """Logits after a context by the model's own forward: a mask hides, positions are the full."""
     encoded, length = own_encoding(vlm, question, images, context)
@@ -231,8 +251,11 @@ def masked_logits(vlm, question, images, visible, context):
     seen[:, :length] &= visible
     # What is hidden sees itself: a row without any is not a number.
     seen |= torch.eye(total, dtype=torch.bool)
-    hidden = torch.zeros(1, 1, total, total).masked_fill(~seen, torch.finfo(torch.float32).min)
     positions = torch.arange(total)[None]
+    hidden = _additive(seen)
+    if vlm.model.config.model_type == "gemma3":
+        encoded["attention_mask"] = torch.ones_like(encoded["input_ids"])
+        hidden = gemma_masks(vlm, encoded, torch.cat([visible, torch.ones(len(context)) > 0]))
     if hasattr(vlm.model.model, "get_rope_index"):
         names = ("input_ids", "mm_token_type_ids", "image_grid_thw")
         positions, _ = vlm.model.model.get_rope_index(

@@ -192,9 +192,9 @@ def test_a_processor_can_be_pickled_and_holds_no_weights(saved_llava, llava, pic
 
 def test_an_unsupported_family_is_refused_before_its_weights_are_read(saved_llava):
     config = json.loads((saved_llava / "config.json").read_text())
-    (saved_llava / "config.json").write_text(json.dumps({**config, "model_type": "idefics3"}))
+    (saved_llava / "config.json").write_text(json.dumps({**config, "model_type": "mllama"}))
     (saved_llava / "model.safetensors").unlink()
-    with pytest.raises(InputError, match=r"config\.json: models of type 'idefics3' are not supp"):
+    with pytest.raises(InputError, match=r"config\.json: models of type 'mllama' are not supp"):
         VisionLanguageModel.load(saved_llava)
 
 

@@ -48,10 +48,18 @@ def split_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     layout: Layout | None = None,
+    behind: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return what transformers' attention functions return: [B, L, heads, width] and no weights."""
+    """Return what transformers' attention functions return: [B, L, heads, width] and no weights.
+
+    Without a layout, `behind` [B, columns] tells how many positions the columns lie behind the
+    token that is read; it hides what a layer with a window does not see.
+    """
+    window: int | None = options.get("sliding_window")
     if layout is None:
+        if behind is not None and window and attention_mask is not None:
+            attention_mask = attention_mask & (behind < window)[:, None, None]
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     options.pop("is_causal", None)
     lengths = [segment.length for segment in layout.segments]
@@ -63,19 +71,22 @@ def split_attention(
     for i, segment in enumerate(layout.segments):
         if not segment.length:
             continue
+        mask = layout.mask(i, window, query.device)
         if segment.trunk is not None:
             seen_keys, seen_values = (
                 torch.cat([states[segment.trunk][:, :, : segment.reach], states[i]], dim=2)
                 for states in (keys, values)
             )
-            mask = layout.mask(segment.length, segment.reach, query.device)
             part, _ = sdpa_attention_forward(
                 module, queries[i], seen_keys, seen_values, mask, **options
             )
         else:
             asking = queries[i][:, :, -1:] if last else queries[i]
+            if last and mask is not None:
+                mask = mask[:, :, -1:]
+            causal = not last and mask is None
             part, _ = sdpa_attention_forward(
-                module, asking, keys[i], values[i], None, is_causal=not last, **options
+                module, asking, keys[i], values[i], mask, is_causal=causal, **options
             )
             part = nn.functional.pad(part, (0, 0, 0, 0, segment.length - part.shape[1], 0))
         parts.append(part)

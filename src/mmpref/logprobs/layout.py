@@ -3,7 +3,9 @@
 Rows `[trunk, branch, branch, ...]` lie one after the other, without padding. A token of a trunk
 sees the trunk up to itself; a token of a branch sees the beginning of its row's trunk and its own
 branch up to itself. For scoring, the trunk is image and prompt and every answer is a branch; for
-sampling, the prompt with the longest context, and what other contexts do not share with it.
+sampling, the prompt with the longest context, and what other contexts do not share with it. In some
+families the tokens of an image also see those that come after them, and some layers see a window
+only: what lies so many positions back or more is hidden.
 """
 
 from collections.abc import Sequence
@@ -33,7 +35,8 @@ class Layout:
 
     `positions` is [1, N] or, for a family with axes, [axes, 1, N]. `features` [image tokens of all
     prompts] tells which image features are used, `last_only` whether of a trunk's hidden states
-    only the last one is.
+    only the last one is, `images_see_themselves` whether the tokens of an image see those of it
+    that come after them.
     """
 
     segments: list[Segment]
@@ -42,14 +45,50 @@ class Layout:
     is_image: Tensor
     features: Tensor
     last_only: bool
-    _masks: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    images_see_themselves: bool
+    _masks: dict[tuple[int, int | None], Tensor | None] = field(default_factory=dict)
 
-    def mask(self, length: int, reach: int, device: torch.device) -> Tensor:
-        """Return what a branch's tokens see [length, reach + length] of trunk and themselves."""
-        if (length, reach) not in self._masks:
-            seen = torch.ones(length, reach + length, dtype=torch.bool, device=device)
-            self._masks[length, reach] = seen.tril(reach)
-        return self._masks[length, reach]
+    def mask(self, number: int, window: int | None, device: torch.device) -> Tensor | None:
+        """Return what a segment's tokens see of its trunk and themselves.
+
+        The mask is [1, 1, length, reach + length], for one row and all heads. None stands for what
+        a trunk's tokens see by default: all up to themselves. With a `window`, nothing is seen that
+        lies so many positions back or more.
+        """
+        segment = self.segments[number]
+        key = (number, window)
+        if window is None and not self.images_see_themselves:
+            if segment.trunk is None:
+                return None
+            # All branches of this shape see alike.
+            key = (-segment.length, segment.reach)
+        if key not in self._masks:
+            seen = self._seen(number, window)
+            self._masks[key] = None if seen is None else seen[None, None].to(device)
+        return self._masks[key]
+
+    def _seen(self, number: int, window: int | None) -> Tensor | None:
+        segment = self.segments[number]
+        own = columns = self._start(number) + torch.arange(segment.length)
+        if segment.trunk is not None:
+            before = self._start(segment.trunk) + torch.arange(segment.reach)
+            columns = torch.cat([before, own])
+        seen = torch.ones(len(own), len(columns), dtype=torch.bool).tril(segment.reach)
+        plain = segment.trunk is None
+        # Where there are axes, the first one counts text; no family with axes has a window.
+        positions = self.positions.reshape(-1, self.positions.shape[-1])[0]
+        back = positions[own][:, None] - positions[columns]
+        if self.images_see_themselves and self.is_image[own].any():
+            image = _runs(self.is_image[own])
+            seen |= (image[:, None] == image) & (image > 0)
+            plain = False
+        if window and (back >= window).any():
+            seen &= back < window
+            plain = False
+        return None if plain else seen
+
+    def _start(self, number: int) -> int:
+        return sum(segment.length for segment in self.segments[:number])
 
 
 def scoring_layout(
@@ -71,17 +110,19 @@ def scoring_layout(
             after = family.answer_positions(positions, len(read))
             rows.add(read, after, trunk=trunk, reach=len(prompt))
     features = torch.ones(sum(int(prompt.is_image.sum()) for prompt in prompts), dtype=torch.bool)
-    return rows.layout(features, last_only=True), torch.cat(predicted_at)
+    return rows.layout(family, features, last_only=True), torch.cat(predicted_at)
 
 
 @dataclass(frozen=True)
 class Opened:
     """Where the tokens [n] lie that a context's next token sees, and the positions of what follows.
 
-    The last of `columns` is the context's last token. `positions` is [count] or [axes, count].
+    The last of `columns` is the context's last token. `positions` is [count] or [axes, count],
+    `read` [n] or [axes, n] are the positions of `columns`.
     """
 
     columns: Tensor
+    read: Tensor
     positions: Tensor
 
 
@@ -116,10 +157,11 @@ def sampling_layout(
                 columns.append(rows.total + torch.arange(len(branch)))
                 place = after[..., common : len(context)]
                 rows.add(branch, place, trunk=trunk, reach=seen + common)
+            read = torch.cat([positions[..., shown], after[..., : len(context)]], -1)
             place = after[..., len(context) : len(context) + room]
-            opened.append(Opened(torch.cat(columns), place))
+            opened.append(Opened(torch.cat(columns), read, place))
     features = [shown[prompt.is_image] for prompt, shown in zip(prompts, visible, strict=True)]
-    return rows.layout(torch.cat(features), last_only=False), opened
+    return rows.layout(family, torch.cat(features), last_only=False), opened
 
 
 def common_start(one: Sequence[object], other: Sequence[object]) -> int:
@@ -141,8 +183,15 @@ class _Rows:
         self.total += len(ids)
         return len(self.parts) - 1
 
-    def layout(self, features: Tensor, last_only: bool) -> Layout:
+    def layout(self, family: Family, features: Tensor, last_only: bool) -> Layout:
         segments, positions, ids, is_image = zip(*self.parts, strict=True)
         places = torch.cat(positions, -1)[..., None, :]
         tokens = torch.cat(ids), torch.cat(is_image)
-        return Layout(list(segments), places, *tokens, features, last_only)
+        themselves = family.images_see_themselves
+        return Layout(list(segments), places, *tokens, features, last_only, themselves)
+
+
+def _runs(marked: Tensor) -> Tensor:
+    """Return for each element the number, from 1, of its run of marked ones; 0 if not marked."""
+    begins = marked & ~torch.cat([torch.zeros_like(marked[:1]), marked[:-1]])
+    return begins.cumsum(0) * marked

@@ -41,6 +41,8 @@ class Family:
 
     processor_class: ClassVar[Any] = AutoProcessor
     """What loads the processor of transformers."""
+    images_see_themselves: ClassVar[bool] = False
+    """Whether the tokens of an image see those of the same image that come after them."""
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -84,12 +84,17 @@ class Processor:
         )
 
     def _refuse_placeholder(self, text: str, field_name: str) -> None:
-        placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
-        if placeholder in text:
-            raise InputError(
-                f"{field_name} {text[:60]!r} contains {placeholder}, which stands for an image; "
-                "remove it from the text: images are given in the `images` field"
-            )
+        # Where features go, and what the processor puts these tokens in the place of.
+        placeholders = {
+            self.tokenizer.convert_ids_to_tokens(self.image_token_id),
+            self.hf.image_token,
+        }
+        for placeholder in sorted(placeholders):
+            if placeholder in text:
+                raise InputError(
+                    f"{field_name} {text[:60]!r} contains {placeholder}, which stands for an "
+                    "image; remove it from the text: images are given in the `images` field"
+                )
 
 
 @dataclass(eq=False)
@@ -161,5 +166,12 @@ class VisionLanguageModel:
 def _pretrained(kind: Any, folder: str | Path, **options: Any) -> Any:
     try:
         return kind.from_pretrained(folder, local_files_only=True, **options)
+    except ImportError as error:
+        # The first sentence names it, the others are about websites.
+        reason = str(error).split(". ")[0].strip()
+        raise InputError(
+            f"{folder}: needs a package that is not installed ({reason}); install it with pip in "
+            "this environment"
+        ) from error
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: cannot be loaded as a model: {error}") from error

@@ -183,6 +183,12 @@ class _Run:
         """How many tokens, read or drawn, there are of its row."""
         return len(self.opened.columns) + len(self.token_ids)
 
+    def positions(self) -> Tensor:
+        """Return the position of each token of its row, of several axes the first."""
+        own = self.opened.positions[..., : len(self.token_ids)]
+        positions = torch.cat([self.opened.read, own], -1)
+        return positions.reshape(-1, positions.shape[-1])[0]
+
     def append(self, token_id: int, may_end: bool) -> None:
         """Take the next token and find out whether it is the last."""
         if token_id in self.vlm.processor.stop_token_ids:
@@ -262,16 +268,23 @@ class _Batch:
         for layer in self.layers:
             layer.lengths, layer.longest = lengths, max(read)
         columns = torch.arange(max(read) + 1, device=device)
-        token_ids = torch.tensor([run.token_ids[-1] for run in self.runs], device=device)
         positions = torch.stack(
             [run.opened.positions[..., len(run.token_ids) - 1] for run in self.runs], -1
         )
+        others = {}
+        window = getattr(self.vlm.language_model.config, "sliding_window", None)
+        if window and positions.max() >= window:
+            seen = [run.positions() for run in self.runs]
+            padded = torch.nn.utils.rnn.pad_sequence(seen, batch_first=True)
+            others["behind"] = (padded.gather(1, lengths[:, None].cpu()) - padded).to(device)
+        token_ids = torch.tensor([run.token_ids[-1] for run in self.runs], device=device)
         self.hidden = self.vlm.language_model(
             inputs_embeds=self.vlm.model.get_input_embeddings()(token_ids)[:, None],
             attention_mask=(columns <= lengths[:, None])[:, None, None],
             position_ids=positions[..., None].to(device),
             past_key_values=Cache(layers=list(self.layers)),
             use_cache=True,
+            **others,
         ).last_hidden_state[:, -1]
 
     def _make_room(self) -> None:
