@@ -11,8 +11,8 @@ from mmpref.logprobs.degradation import (
     CLIP_STD,
     degrade,
     degraded_images,
-    signal_scale,
 )
+from mmpref.logprobs.diffusion import signal_scale
 from mmpref.records.images import open_image
 from mmpref.records.rows import Pair
 from mmpref.study.parts import DegradedImage

@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText
 
 from mmpref.errors import InputError
 from mmpref.language.similarity import exact
-from mmpref.logprobs.degradation import signal_scale
+from mmpref.logprobs.diffusion import signal_scale
 from mmpref.models.family import join_pixels
 from mmpref.randomness import generator
 from mmpref.records.images import open_image

@@ -84,7 +84,14 @@ def test_every_benchmark_of_the_papers_can_be_planned(checkout, monkeypatch):
     assert planned["benchmark"] == len(benchmarks)
     assert planned["score"] == runs * len(benchmarks)
     assert planned["judge"] == runs * sum("judge" in one for one in benchmarks.values())
-    assert planned["download"] == len(load())
+    needed = {
+        place
+        for one in public_benchmarks().values()
+        for place in (one.data, one.images, one.beside)
+        if place
+    }
+    assert planned["download"] == len(needed | {"nltk_data"})
+    assert needed <= set(load())
 
     only = {"halbench": benchmarks["object-halbench"]}
     checkout.change_study(lambda study: study.update(benchmarks=only, published=None))

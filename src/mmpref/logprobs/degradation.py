@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from mmpref.errors import InputError
+from mmpref.logprobs.diffusion import signal_scale
 from mmpref.randomness import generator
 from mmpref.records.images import open_image
 from mmpref.records.rows import Pair
@@ -106,12 +107,6 @@ def _jitter(image: Image.Image, rng: np.random.Generator) -> Image.Image:
             hue = hue.point([(level + turn) % 256 for level in range(256)])
             image = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
     return image
-
-
-def signal_scale(steps: int) -> float:
-    """Return sqrt(alpha-bar) after so many of the 1000 steps of BDHS, Equation 8."""
-    betas = 1 / (1 + np.exp(-np.linspace(-6, 6, 1000))) * (0.5e-2 - 1e-5) + 1e-5
-    return float(np.sqrt(np.prod(1 - betas[: steps + 1])))
 
 
 def _diffused(image: Image.Image, rng: np.random.Generator) -> Image.Image:

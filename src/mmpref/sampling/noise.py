@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from mmpref.errors import InputError
-from mmpref.logprobs.degradation import signal_scale
+from mmpref.logprobs.diffusion import signal_scale
 from mmpref.models import Prompt
 
 
