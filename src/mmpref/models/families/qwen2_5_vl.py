@@ -9,8 +9,8 @@ from transformers import Qwen2_5_VLProcessor
 from mmpref.models.family import Family, Prompt
 
 
-class ImageProcessor(Qwen2_5_VLProcessor):
-    """The processor without its part for videos, which needs torchvision."""
+class WithoutVideos:
+    """A processor without its part for videos, which needs torchvision; stands before its class."""
 
     def __init__(
         self,
@@ -19,7 +19,11 @@ class ImageProcessor(Qwen2_5_VLProcessor):
         chat_template: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(image_processor, tokenizer, None, chat_template, **options)
+        super().__init__(image_processor, tokenizer, None, chat_template, **options)  # type: ignore[call-arg]
+
+
+class ImageProcessor(WithoutVideos, Qwen2_5_VLProcessor):
+    """Qwen2.5-VL's."""
 
 
 class Qwen(Family):

@@ -7,21 +7,12 @@ import torch
 from torch import Tensor
 from transformers import Qwen3VLProcessor
 
-from mmpref.models.families.qwen2_5_vl import Qwen
+from mmpref.models.families.qwen2_5_vl import Qwen, WithoutVideos
 from mmpref.models.family import Prompt, join_pixels
 
 
-class ImageProcessor(Qwen3VLProcessor):
-    """The processor without its part for videos, which needs torchvision."""
-
-    def __init__(
-        self,
-        image_processor: Any = None,
-        tokenizer: Any = None,
-        chat_template: str | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(image_processor, tokenizer, None, chat_template, **options)
+class ImageProcessor(WithoutVideos, Qwen3VLProcessor):
+    """Qwen3-VL's."""
 
 
 class Deepstack(Qwen):
