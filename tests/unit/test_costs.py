@@ -7,7 +7,7 @@ from test_study import STUDY
 
 from mmpref.errors import InputError
 from mmpref.study import costs
-from mmpref.study.models import HubModel, LocalModel, ToyModel
+from mmpref.study.models import BunnyModel, HubModel, LocalModel, ToyModel
 from mmpref.study.plan import plan
 from mmpref.study.study import parse
 
@@ -45,6 +45,8 @@ def study(objective="mdpo", model=LLAVA, **training):
         (LLAVA, "float32", 1, 3000 + 33905, 1),
         (hub(34_000_000_000), "bfloat16", 1, 3000 + 81600, 2),
         (hub(), "bfloat16", 1, 3000 + 19200, 1),
+        (BunnyModel(source="bunny"), "bfloat16", 1, 3000 + 7649, 1),
+        (hub(72_000_000_000), "bfloat16", 1, 3000 + 172_800, 3),
     ],
 )
 def test_memory_and_gpus_follow_from_the_model(model, dtype, processes, memory, gpus):
@@ -80,10 +82,31 @@ def test_checkpointing_takes_longer_and_float32_is_not_guessed():
     assert costs.training_hours(exact, LLAVA, 1000) is None
 
 
+# Of 1.2 times 14.1 GB; on each machine.
+@pytest.mark.parametrize(
+    ("stage", "processes", "nodes", "memory"),
+    [
+        (2, 4, 1, 4 * (3000 + 16953)),
+        (2, 4, 2, 4 * (3000 + 16953)),
+        (3, 1, 1, 3000 + 16953),
+        (3, 4, 1, 4 * (3000 + 4239)),
+        (3, 4, 2, 4 * (3000 + 2120)),
+    ],
+)
+def test_a_training_loads_what_its_stage_leaves_whole(stage, processes, nodes, memory):
+    run = study(zero_stage=stage, processes=processes, nodes=nodes).runs["mdpo"]
+    assert costs.training_memory_mb(run, LLAVA) == memory
+
+
 def test_a_time_limit_leaves_room_and_is_shared_by_gpus():
-    assert costs.minutes(2.0, 720) == 270
-    assert costs.minutes(2.0, 720, split=4) == 90
-    assert costs.minutes(None, 720) == 720
+    assert costs.minutes(2.0) == 270
+    assert costs.minutes(2.0, split=4) == 90
+
+
+def test_a_limit_without_a_rate_grows_with_the_model():
+    assert costs.limit("training", ToyModel(source="toyworld")) == 720
+    assert costs.limit("training", hub()) == costs.limit("training", LLAVA) == 720
+    assert costs.limit("answers", hub(2 * 7_063_427_072)) == 240
 
 
 def test_zero_splits_what_its_stage_splits():

@@ -281,14 +281,35 @@ def run_model(wildcards):
     return model_of(study.runs[wildcards.run].model)
 
 
-def memory_of(name, processes=1):
-    """Return the memory of a job in which each process loads a model of the study, in MB."""
-    return costs.memory_mb(study.models[name], study.training.dtype, processes)
+def memory_of(name, dtype=study.training.dtype):
+    """Return the memory of a job that loads a model of the study, in MB."""
+    return costs.memory_mb(study.models[name], dtype)
 
 
 def gpus_of(name):
     """Return how many GPUs a job needs to hold a model of the study."""
     return costs.gpus(study.models[name], study.training.dtype)
+
+
+def gres(gpus):
+    """Return what SLURM is asked for: so many GPUs on each machine."""
+    return f"gpu:{gpus}"
+
+
+def minutes_of(kind, name):
+    """Return the time limit of a job with a model of the study for which no rate is known."""
+    return costs.limit(kind, study.models[name])
+
+
+def sampling_model(wildcards):
+    """Return the name of the model that makes the rejected answers of some preferences."""
+    return study.preferences[wildcards.preferences].sampler.model
+
+
+def training_memory(wildcards):
+    """Return the memory of a training on each machine, in MB."""
+    run = study.runs[wildcards.run]
+    return costs.training_memory_mb(run, study.models[run.model])
 
 
 def training_minutes(wildcards):
@@ -297,7 +318,9 @@ def training_minutes(wildcards):
     hours = costs.training_hours(
         run, study.models[run.model], costs.pairs_of(study, run.preferences)
     )
-    return costs.minutes(hours, 720, run.training.processes * run.training.nodes)
+    if hours is None:
+        return minutes_of("training", run.model)
+    return costs.minutes(hours, run.training.processes * run.training.nodes)
 
 
 def reference_minutes(wildcards):
@@ -310,9 +333,10 @@ def reference_minutes(wildcards):
     pairs = costs.pairs_of(study, wildcards.preferences)
     model = study.models[wildcards.model]
     hours = [costs.reference_hours(run, model, pairs) for run in users]
+    if None in hours:
+        return minutes_of("reference", wildcards.model)
     epochs = reference_of(wildcards).epochs
-    known = None if None in hours else max(hours) * epochs
-    return costs.minutes(known, 480, study.reference.shards)
+    return costs.minutes(max(hours) * epochs, study.reference.shards)
 
 
 def run_pairs(wildcards):

@@ -14,8 +14,11 @@ rule respond_shard:
         "../../envs/training.yaml"
     resources:
         mem_mb=lambda wildcards: memory_of(study.runs[wildcards.run].model),
-        runtime=120,
+        runtime=lambda wildcards: minutes_of(
+            "answers", study.runs[wildcards.run].model
+        ),
         gpus_per_node=lambda wildcards: gpus_of(study.runs[wildcards.run].model),
+        gres=lambda wildcards: gres(gpus_of(study.runs[wildcards.run].model)),
     params:
         arguments=lambda wildcards: flags(
             settings=study.responses,

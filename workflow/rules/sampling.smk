@@ -40,13 +40,10 @@ rule bdhs_shard:
     conda:
         "../../envs/training.yaml"
     resources:
-        mem_mb=lambda wildcards: memory_of(
-            study.preferences[wildcards.preferences].bdhs.model
-        ),
-        runtime=240,
-        gpus_per_node=lambda wildcards: gpus_of(
-            study.preferences[wildcards.preferences].bdhs.model
-        ),
+        mem_mb=lambda wildcards: memory_of(sampling_model(wildcards)),
+        runtime=lambda wildcards: minutes_of("sampling", sampling_model(wildcards)),
+        gpus_per_node=lambda wildcards: gpus_of(sampling_model(wildcards)),
+        gres=lambda wildcards: gres(gpus_of(sampling_model(wildcards))),
     params:
         arguments=lambda wildcards: flags(
             settings=study.preferences[wildcards.preferences].bdhs,
@@ -85,13 +82,10 @@ rule distortion_shard:
     conda:
         "../../envs/training.yaml"
     resources:
-        mem_mb=lambda wildcards: memory_of(
-            study.preferences[wildcards.preferences].distortion.model
-        ),
-        runtime=240,
-        gpus_per_node=lambda wildcards: gpus_of(
-            study.preferences[wildcards.preferences].distortion.model
-        ),
+        mem_mb=lambda wildcards: memory_of(sampling_model(wildcards)),
+        runtime=lambda wildcards: minutes_of("sampling", sampling_model(wildcards)),
+        gpus_per_node=lambda wildcards: gpus_of(sampling_model(wildcards)),
+        gres=lambda wildcards: gres(gpus_of(sampling_model(wildcards))),
     params:
         arguments=lambda wildcards: flags(
             settings=study.preferences[wildcards.preferences].distortion,

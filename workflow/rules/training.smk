@@ -15,6 +15,7 @@ rule reference_shard:
         mem_mb=lambda wildcards: memory_of(wildcards.model),
         runtime=reference_minutes,
         gpus_per_node=lambda wildcards: gpus_of(wildcards.model),
+        gres=lambda wildcards: gres(gpus_of(wildcards.model)),
     params:
         arguments=lambda wildcards: flags(
             dtype=study.training.dtype,
@@ -70,13 +71,11 @@ rule train:
         "../../envs/training.yaml"
     threads: lambda wildcards: study.runs[wildcards.run].training.processes
     resources:
-        mem_mb=lambda wildcards: memory_of(
-            study.runs[wildcards.run].model,
-            study.runs[wildcards.run].training.processes,
-        ),
+        mem_mb=training_memory,
         runtime=training_minutes,
         nodes=lambda wildcards: study.runs[wildcards.run].training.nodes,
         gpus_per_node=lambda wildcards: study.runs[wildcards.run].training.processes,
+        gres=lambda wildcards: gres(study.runs[wildcards.run].training.processes),
     params:
         arguments=lambda wildcards: flags(
             name=wildcards.run,
@@ -116,9 +115,15 @@ rule merged_model:
     conda:
         "../../envs/training.yaml"
     resources:
-        mem_mb=6000,
-        runtime=60,
-        gpus_per_node=1,
+        # The sum is made in float32.
+        mem_mb=lambda wildcards: memory_of(
+            study.runs[wildcards.run].model, dtype="float32"
+        ),
+        runtime=lambda wildcards: minutes_of(
+            "merging", study.runs[wildcards.run].model
+        ),
+        gpus_per_node=lambda wildcards: gpus_of(study.runs[wildcards.run].model),
+        gres=lambda wildcards: gres(gpus_of(study.runs[wildcards.run].model)),
     params:
         arguments=lambda wildcards: flags(
             dtype=study.runs[wildcards.run].training.dtype

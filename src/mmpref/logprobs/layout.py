@@ -46,7 +46,7 @@ class Layout:
     features: Tensor
     last_only: bool
     images_see_themselves: bool
-    _masks: dict[tuple[int, int | None], Tensor | None] = field(default_factory=dict)
+    _masks: dict[tuple[torch.device, int, int | None], Tensor | None] = field(default_factory=dict)
 
     def mask(self, number: int, window: int | None, device: torch.device) -> Tensor | None:
         """Return what a segment's tokens see of its trunk and themselves.
@@ -56,12 +56,12 @@ class Layout:
         lies so many positions back or more.
         """
         segment = self.segments[number]
-        key = (number, window)
+        key = (device, number, window)
         if window is None and not self.images_see_themselves:
             if segment.trunk is None:
                 return None
             # All branches of this shape see alike.
-            key = (-segment.length, segment.reach)
+            key = (device, -segment.length, segment.reach)
         if key not in self._masks:
             seen = self._seen(number, window)
             self._masks[key] = None if seen is None else seen[None, None].to(device)

@@ -109,7 +109,8 @@ def with_saved_adapter(vlm: VisionLanguageModel, adapter: str | Path) -> peft.Pe
         adapted = peft.PeftModel.from_pretrained(vlm.model, str(adapter))
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{adapter}: does not fit the model {vlm.name}: {error}") from error
-    vlm.model.to(device=vlm.device, dtype=dtype).eval()
+    # PEFT puts each part of the adapter where the layer lies that it belongs to.
+    vlm.model.to(dtype=dtype).eval()
     return adapted
 
 

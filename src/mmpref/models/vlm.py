@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from mmpref.errors import InputError
 from mmpref.models.family import Family, Prompt, family_of
+from mmpref.models.placement import place, rooms
 
 
 class Processor:
@@ -109,14 +110,21 @@ class VisionLanguageModel:
     def load(
         cls, folder: str | Path, dtype: torch.dtype = torch.float32, device: str | None = None
     ) -> "VisionLanguageModel":
-        """Load a model folder, by default onto a GPU if there is one; no code from it is run.
+        """Load a model folder; no code from it is run.
+
+        By default onto a GPU if there is one, and where that has no room for it, spread over all
+        that there are (`mmpref.models.placement`).
 
         Raises:
-            InputError: the folder is missing or is not a model of a supported kind.
+            InputError: the folder is missing or is not a model of a supported kind, or the GPU is
+                too small.
         """
         processor = Processor.load(folder)
         model = _pretrained(AutoModelForImageTextToText, folder, dtype=dtype, use_safetensors=True)
-        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if device is None:
+            place(model, str(folder), rooms())
+        else:
+            model.to(device)
         return cls(model.eval(), processor, str(folder))
 
     @property

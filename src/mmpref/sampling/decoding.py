@@ -247,6 +247,8 @@ class _Batch:
         for row, run in enumerate(self.runs[first:], first):
             columns = run.opened.columns.to(self.vlm.device)
             for layer, (keys, values, _) in zip(self.layers, cache, strict=True):
+                # Layers may lie on several GPUs.
+                columns = columns.to(keys.device)
                 layer.keys[row, :, : len(columns)] = keys[0][:, columns]
                 layer.values[row, :, : len(columns)] = values[0][:, columns]
 
@@ -266,7 +268,7 @@ class _Batch:
         read = [run.length - 1 for run in self.runs]
         lengths = torch.tensor(read, device=device)
         for layer in self.layers:
-            layer.lengths, layer.longest = lengths, max(read)
+            layer.lengths, layer.longest = lengths.to(layer.keys.device), max(read)
         columns = torch.arange(max(read) + 1, device=device)
         positions = torch.stack(
             [run.opened.positions[..., len(run.token_ids) - 1] for run in self.runs], -1

@@ -13,13 +13,15 @@ from typing import Literal
 
 from mmpref.errors import InputError
 from mmpref.study.explanation import read_yaml
-from mmpref.study.models import HubModel, LocalModel, Model
+from mmpref.study.models import AssembledModel, BunnyModel, HubModel, LocalModel, Model, ToyModel
 from mmpref.study.parts import Part
 from mmpref.study.runs import ORIGINAL, Run
 from mmpref.study.study import Study
 
 RATES = Path(__file__).parents[3] / "config" / "rates.yaml"
 BYTES = {"float32": 4, "bfloat16": 2}
+BUNNY_PARAMETERS = 3_186_939_424
+"""Of Bunny-v1.0-3B as a LLaVA."""
 MASTER_AND_MOMENTS = 12
 """Bytes of the optimiser for each trained parameter: a float32 copy and Adam's two moments."""
 
@@ -68,11 +70,23 @@ class MemoryRates(Part):
     source: str
 
 
+class Limits(Part):
+    """Minutes that a job may take where nothing is known of it."""
+
+    sampling: int
+    reference: int
+    training: int
+    merging: int
+    answers: int
+
+
 class TimeRates(Part):
-    """From an estimate to the limit of a job."""
+    """From an estimate to the limit of a job; `limits` are those of a model with `parameters`."""
 
     safety: float
     start_minutes: int
+    limits: Limits
+    parameters: int
     source: str
 
 
@@ -114,6 +128,8 @@ def parameters_of(model: Model) -> int | None:
     What lies on disk is counted from the headers of its weights, else estimated from its
     config.json; else it is what the study says. Raises InputError when the weights cannot be read.
     """
+    if isinstance(model, BunnyModel):
+        return BUNNY_PARAMETERS
     if not isinstance(model, LocalModel | HubModel):
         return None
     files = sorted(Path(model.folder).glob("*.safetensors"))
@@ -167,22 +183,39 @@ def family_of(model: Model) -> str | None:
     return found.get("model_type") if isinstance(found, dict) else None
 
 
-def memory_mb(model: Model, dtype: str, processes: int = 1) -> int:
-    """Return the host memory of a job, in MB, in which each process loads the model."""
+def memory_mb(model: Model, dtype: str, processes: int = 1, split: int = 1) -> int:
+    """Return the host memory of a job, in MB, whose processes each load a part of the model.
+
+    It is split into so many parts; without, each process loads the whole.
+    """
     memory = rates().memory
-    parameters = parameters_of(model)
-    if parameters is None:
-        public = isinstance(model, LocalModel | HubModel)
-        parameters = memory.unknown_parameters if public else 0
-    weights = memory.weights_factor * parameters * BYTES[dtype] / 1e6
-    return processes * (memory.process_mb + ceil(weights))
+    weights = memory.weights_factor * _assumed_parameters(model) * BYTES[dtype] / 1e6
+    return processes * (memory.process_mb + ceil(weights / split))
+
+
+def training_memory_mb(run: Run, model: Model) -> int:
+    """Return the host memory of a training on each of its machines, in MB.
+
+    Under ZeRO-3 a process loads its part only.
+    """
+    training = run.training
+    split = training.processes * training.nodes if training.zero_stage == 3 else 1
+    return memory_mb(model, training.dtype, training.processes, split)
 
 
 def gpus(model: Model, dtype: str) -> int:
     """Return how many GPUs the weights of a model need, at least one."""
     memory = rates().memory
-    weights = (parameters_of(model) or 0) * BYTES[dtype]
+    weights = _assumed_parameters(model) * BYTES[dtype]
     return max(1, ceil(weights / (memory.gpu_share * memory.gpu_gb * 1e9)))
+
+
+def _assumed_parameters(model: Model) -> int:
+    """Return how many parameters a model has; of an unknown one, what is assumed."""
+    found = parameters_of(model)
+    if found is not None:
+        return found
+    return 0 if isinstance(model, ToyModel | AssembledModel) else rates().memory.unknown_parameters
 
 
 def adapter_parameters(model: Model, rank: int) -> int | None:
@@ -249,11 +282,16 @@ def reference_hours(run: Run, model: Model, pairs: int | None) -> float | None:
     return pairs / rate / 3600 / rates().reference.forward_and_backward
 
 
-def minutes(hours: float | None, otherwise: int, split: int = 1) -> int:
-    """Return the time limit of a job with so many GPU hours over `split` GPUs, in minutes.
-
-    `otherwise` is the limit where the hours are not known.
-    """
-    if hours is None:
-        return otherwise
+def minutes(hours: float, split: int = 1) -> int:
+    """Return the time limit of a job with so many GPU hours over `split` GPUs, in minutes."""
     return ceil(rates().time.safety * hours * 60 / split) + rates().time.start_minutes
+
+
+def limit(kind: str, model: Model) -> int:
+    """Return the time limit of a job whose hours nobody knows, in minutes.
+
+    `kind` is a field of `Limits`.
+    """
+    time = rates().time
+    size = (parameters_of(model) or 0) / time.parameters
+    return ceil(getattr(time.limits, kind) * max(1.0, size))
