@@ -18,7 +18,8 @@ from mmpref.errors import InputError
 from mmpref.progress import say
 
 WEIGHTS = 0.8
-"""How much of a GPU's free memory weights may take; caches and hidden states need the rest."""
+"""How much of a GPU's free memory weights may take, as `gpu_share` in config/rates.yaml; caches and
+hidden states need the rest."""
 
 
 def rooms() -> Iterator[tuple[torch.device, int]]:
@@ -88,7 +89,7 @@ def place(model: Any, name: str, rooms: Iterable[tuple[torch.device, int]]) -> N
     for layer, number in zip(layers, places, strict=True):
         layer.register_forward_pre_hook(_Taking(gpus[number or 0]), with_kwargs=True)
         if number is None:
-            borrowed = _Borrowed(layer, gpus[0])
+            borrowed = _Borrowed(gpus[0])
             layer.register_forward_pre_hook(borrowed.bring)
             layer.register_forward_hook(borrowed.take_back, always_call=True)
         else:
@@ -115,14 +116,13 @@ class _Taking:
 class _Borrowed:
     """A layer in host memory, which is on a GPU while it runs."""
 
-    def __init__(self, layer: nn.Module, gpu: torch.device) -> None:
-        self.layer = layer
+    def __init__(self, gpu: torch.device) -> None:
         self.gpu = gpu
         self.at_home: list[tuple[Tensor, Tensor]] = []
 
-    def bring(self, *_: Any) -> None:
+    def bring(self, layer: nn.Module, *_: Any) -> None:
         # What an adapter has added since belongs to the layer too.
-        self.at_home = [(tensor, tensor.data) for tensor in _tensors(self.layer)]
+        self.at_home = [(tensor, tensor.data) for tensor in _tensors(layer)]
         # A weight cannot be given data that was made in inference mode.
         with torch.inference_mode(False):
             for tensor, data in self.at_home:
