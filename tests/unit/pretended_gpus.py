@@ -6,11 +6,12 @@ device meet in an operation; numbers, and indices in host memory, are the except
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
 HOST = torch.device("cpu")
 
@@ -28,6 +29,22 @@ def put(tensor: Tensor, device: torch.device) -> Tensor:
 class PretendedGpus(TorchFunctionMode):
     """While this is entered, `cuda:0`, `cuda:1` and so on can be used."""
 
+    def __enter__(self) -> "PretendedGpus":
+        new = nn.Parameter.__new__
+
+        # What makes parameters of tensors is not seen by any mode.
+        def tell(cls: type, data: Any = None, requires_grad: bool = True) -> Any:
+            made = new(cls, data, requires_grad)
+            return made if data is None else put(made, where(data))
+
+        self.patch = patch.object(nn.Parameter, "__new__", tell)
+        self.patch.start()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.patch.stop()
+        super().__exit__(*error)
+
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -36,9 +53,9 @@ class PretendedGpus(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         options = dict(kwargs or {})
-        if func is Tensor.device.__get__:  # type: ignore[attr-defined]
+        if func == Tensor.device.__get__:  # type: ignore[attr-defined]
             return where(args[0])
-        if func is Tensor.data.__set__:  # type: ignore[attr-defined]
+        if func == Tensor.data.__set__:  # type: ignore[attr-defined]
             put(args[0], where(args[1]))
             return func(*args)
         name = getattr(func, "__name__", "")
@@ -46,7 +63,7 @@ class PretendedGpus(TorchFunctionMode):
             return self._moved(*args, **options)
         if name == "cpu":
             return put(args[0].view_as(args[0]), HOST)
-        if name == "copy_":
+        if name in ("copy_", "_has_compatible_shallow_copy_type"):
             return func(*args, **options)
         device = options.pop("device", None)
         if name in ("__getitem__", "__setitem__"):
@@ -60,22 +77,24 @@ class PretendedGpus(TorchFunctionMode):
             raise RuntimeError(f"{name}: expected all tensors to be on one device, found {found}")
         place = _device(device) if device is not None else next(iter(found), HOST)
         made = func(*args, **options)
-        return tree_map_only(Tensor, lambda one: put(one, place), made)
+        for one in tree_leaves(made):
+            if isinstance(one, Tensor):
+                put(one, place)
+        return made
 
     def _moved(self, tensor: Tensor, *args: Any, **options: Any) -> Tensor:
-        place = where(tensor)
-        if args and isinstance(args[0], Tensor):
-            place, args = where(args[0]), (args[0].dtype, *args[1:])
-        elif args and isinstance(args[0], int | str | torch.device):
-            place, args = _device(args[0]), args[1:]
-        if (device := options.pop("device", None)) is not None:
-            place = _device(device)
-        options.pop("non_blocking", None)
-        same = place == where(tensor)
-        moved = tensor.to(*args, **options) if args or options else tensor
-        if moved is tensor:
-            return tensor if same else put(tensor.view_as(tensor), place)
-        return put(moved, place)
+        place, dtype = where(tensor), tensor.dtype
+        for one in (*args, options.get("dtype"), options.get("device")):
+            if isinstance(one, Tensor):
+                place, dtype = where(one), one.dtype
+            elif isinstance(one, torch.dtype):
+                dtype = one
+            elif isinstance(one, str | torch.device) or type(one) is int:
+                place = _device(one)
+        if (place, dtype) == (where(tensor), tensor.dtype):
+            return tensor
+        moved = tensor.to(dtype)
+        return put(moved.view_as(moved) if moved is tensor else moved, place)
 
 
 def _device(device: Any) -> torch.device:
