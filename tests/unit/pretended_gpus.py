@@ -1,7 +1,7 @@
 """GPUs that are only pretended: a test sees where a tensor is not brought to where it is needed.
 
-All tensors lie in host memory, and say that they lie elsewhere. As on real GPUs, only tensors of one
-device meet in an operation; numbers, and indices in host memory, are the exceptions.
+All tensors lie in host memory, and say that they lie elsewhere. As on real GPUs, only tensors of
+one device meet in an operation; numbers, and indices in host memory, are the exceptions.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ class PretendedGpus(TorchFunctionMode):
 
         # What makes parameters of tensors is not seen by any mode.
         def tell(cls: type, data: Any = None, requires_grad: bool = True) -> Any:
-            made = new(cls, data, requires_grad)
+            made: Any = new(cls, data, requires_grad)
             return made if data is None else put(made, where(data))
 
         self.patch = patch.object(nn.Parameter, "__new__", tell)
@@ -53,7 +53,7 @@ class PretendedGpus(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         options = dict(kwargs or {})
-        if func == Tensor.device.__get__:  # type: ignore[attr-defined]
+        if func == Tensor.device.__get__:
             return where(args[0])
         if func == Tensor.data.__set__:  # type: ignore[attr-defined]
             put(args[0], where(args[1]))

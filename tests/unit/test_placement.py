@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pretended_gpus import HOST, PretendedGpus, put, where
-from test_families import FACTORIES, examples, turns, with_lora  # noqa: F401
+from test_families import FACTORIES, TURNS, examples, with_lora
 from transformers import AutoConfig, AutoModelForImageTextToText, LlavaNextConfig
 
 from mmpref.errors import InputError
@@ -31,7 +31,9 @@ sizes = st.integers(1, 100)
 @given(st.lists(sizes, min_size=1), sizes, st.lists(st.integers(1, 3000), min_size=1, max_size=8))
 def test_no_gpu_gets_more_than_it_has_room_for_or_than_its_part(layers, rest, rooms):
     places = spread(layers, rest, rooms)
-    held = [sum(s for s, p in zip(layers, places, strict=True) if p == n) for n in range(len(rooms))]
+    held = [
+        sum(s for s, p in zip(layers, places, strict=True) if p == n) for n in range(len(rooms))
+    ]
     on_gpus = [place for place in places if place is not None]
     # In order, and what has no room are the last layers.
     assert places == sorted(on_gpus) + [None] * (len(layers) - len(on_gpus))
@@ -116,6 +118,15 @@ SITUATIONS = ("two GPUs", "host memory", "one small GPU")
 
 
 @pytest.fixture
+def turns(picture):
+    """A prompt with three images, and one without any."""
+    return [
+        (question, [picture(k, size) for k, size in enumerate(sizes)], chosen, rejected)
+        for question, sizes, chosen, rejected in (TURNS[0], TURNS[2])
+    ]
+
+
+@pytest.fixture
 def spreading(monkeypatch, folder):
     """Return a function that lets models be loaded onto pretended GPUs."""
 
@@ -140,7 +151,7 @@ def said(vlm, turns):
         greedy.append(Job(number, prompt, [Request([], np.zeros(8))], everything))
         draws = generator(0, "test", number)
         visible = visible_tokens(prompt, 0.6, draws)
-        requests = [Request(context, draws.random(8)) for context in ([], opening, opening[:1])]
+        requests = [Request(context, draws.random(8)) for context in (opening, opening[:1])]
         sampled.append(Job(number, prompt, requests, visible))
     answers = dict(Sampler(vlm, 0, 1).complete(greedy, rows=2))
     samples = dict(Sampler(vlm, 1, 0.9).complete(sampled, rows=4))
@@ -155,9 +166,7 @@ def said(vlm, turns):
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_a_spread_model_says_what_it_says_on_one_device(
-    folder, turns, spreading, situation, capfd
-):  # noqa: F811
+def test_a_spread_model_says_what_it_says_on_one_device(folder, turns, spreading, situation, capfd):
     expected = said(VisionLanguageModel.load(folder, device="cpu"), turns)
     rooms = spreading(situation)
     with PretendedGpus():
@@ -175,14 +184,16 @@ def test_a_spread_model_says_what_it_says_on_one_device(
     for gpu, room in rooms:
         assert held[gpu] <= room
     assert held[GPUS[1]] > 0 or situation == "one small GPU"
-    assert (held[HOST] > 0) == (situation != "two GPUs" and sum(r for _, r in rooms) < sum(held.values()))
+    assert (held[HOST] > 0) == (
+        situation != "two GPUs" and sum(r for _, r in rooms) < sum(held.values())
+    )
     printed = capfd.readouterr().err
     assert printed.count("lie in host memory") == (held[HOST] > 0)
     assert printed.count("are spread over GPUs") == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_an_adapter_goes_where_its_layers_are(folder, turns, spreading, dtype, tmp_path):  # noqa: F811
+def test_an_adapter_goes_where_its_layers_are(folder, turns, spreading, dtype, tmp_path):
     """Merged into the weights in float32, beside them in bfloat16."""
     vlm = VisionLanguageModel.load(folder, device="cpu")
     before = model_fingerprint(vlm)
@@ -200,7 +211,7 @@ def test_an_adapter_goes_where_its_layers_are(folder, turns, spreading, dtype, t
         assert model_fingerprint(found) == digest != before
 
 
-def test_a_model_that_fits_is_moved_and_not_touched_otherwise(folder, turns, monkeypatch):  # noqa: F811
+def test_a_model_that_fits_is_moved_and_not_touched_otherwise(folder, turns, monkeypatch):
     monkeypatch.setattr("mmpref.models.vlm.rooms", lambda: iter([(GPUS[0], 10**9)]))
     with PretendedGpus():
         vlm = VisionLanguageModel.load(folder)

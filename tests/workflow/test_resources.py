@@ -10,12 +10,17 @@ from snakemake_executor_plugin_slurm.utils import set_gres_string
 ON_GPUS = {"bdhs_shard", "distortion_shard", "reference_shard", "train", "merged_model"}
 ON_GPUS |= {"respond_shard"}
 
+COMMIT = "84e4488fffae48f9da316ec31288b7c03f102ec7"
 JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", re.M)
 
 
 def resources(checkout, *arguments):
     """Return by rule what its first job gets, and by rule and name of run what a training gets."""
-    found = {}
+    # Where a rule has a message, Snakemake prints that instead of resources.
+    for rules in (checkout.folder / "workflow" / "rules").glob("*.smk"):
+        text = rules.read_text()
+        rules.write_text(re.sub(r"^    message:\n        .*\n", "", text, flags=re.M))
+    found: dict[str, dict[str, str]] = {}
     for rule, text in JOB.findall(checkout.snakemake("--dry-run", *arguments)):
         line = re.search(r"^    resources: (.*)$", text, re.M)
         pairs = dict(one.split("=", 1) for one in line[1].split(", ")) if line else {}
@@ -48,8 +53,8 @@ def with_34b(checkout):
     """The tiny study with a model of the hub that nobody has downloaded."""
 
     def change(study):
-        large = {"source": "hub", "repository": "a/b", "revision": "0" * 40}
-        large |= {"family": "llava_next", "parameters": 34_750_000_000}
+        size = {"family": "llava_next", "parameters": 34_750_000_000}
+        large = {"source": "hub", "repository": "a/b", "revision": COMMIT, **size}
         study["models"] = {"large": large}
         study["preferences"]["bdhs"]["bdhs"]["model"] = "large"
         study["preferences"]["own"]["distortion"] = {"model": "large"}

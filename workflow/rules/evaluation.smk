@@ -14,9 +14,7 @@ rule respond_shard:
         "../../envs/training.yaml"
     resources:
         mem_mb=lambda wildcards: memory_of(study.runs[wildcards.run].model),
-        runtime=lambda wildcards: minutes_of(
-            "answers", study.runs[wildcards.run].model
-        ),
+        runtime=lambda wildcards: minutes_of("answers", study.runs[wildcards.run].model),
         gpus_per_node=lambda wildcards: gpus_of(study.runs[wildcards.run].model),
         gres=lambda wildcards: gres(gpus_of(study.runs[wildcards.run].model)),
     params:

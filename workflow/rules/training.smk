@@ -119,9 +119,7 @@ rule merged_model:
         mem_mb=lambda wildcards: memory_of(
             study.runs[wildcards.run].model, dtype="float32"
         ),
-        runtime=lambda wildcards: minutes_of(
-            "merging", study.runs[wildcards.run].model
-        ),
+        runtime=lambda wildcards: minutes_of("merging", study.runs[wildcards.run].model),
         gpus_per_node=lambda wildcards: gpus_of(study.runs[wildcards.run].model),
         gres=lambda wildcards: gres(gpus_of(study.runs[wildcards.run].model)),
     params:

@@ -144,6 +144,6 @@ def _say_where(name: str, sizes: Sequence[int], places: Sequence[int | None]) ->
     say(f"{name}: its {len(places)} layers are spread over GPUs: {counts or 'none'}")
     if spilled := [size for size, place in zip(sizes, places, strict=True) if place is None]:
         say(
-            f"{name}: no GPU has room for {len(spilled)} layers ({sum(spilled) / 1e9:.1f} GB); they "
-            "lie in host memory and are copied at every pass, which is slow: give more GPUs"
+            f"{name}: no GPU has room for {len(spilled)} layers ({sum(spilled) / 1e9:.1f} GB); "
+            "they lie in host memory and are copied at every pass, which is slow: give more GPUs"
         )
