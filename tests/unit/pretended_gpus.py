@@ -63,7 +63,7 @@ class PretendedGpus(TorchFunctionMode):
             return self._moved(*args, **options)
         if name == "cpu":
             return put(args[0].view_as(args[0]), HOST)
-        if name in ("copy_", "_has_compatible_shallow_copy_type"):
+        if name in ("copy_", "_has_compatible_shallow_copy_type", "_parse_to"):
             return func(*args, **options)
         device = options.pop("device", None)
         if name in ("__getitem__", "__setitem__"):
