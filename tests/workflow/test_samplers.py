@@ -11,8 +11,8 @@ def test_each_sampler_has_its_shards(checkout):
     checkout.change_study(add)
     files = [f"results/preferences/{name}/pairs.parquet" for name in ("povid", "noise")]
     planned = checkout.planned(*files)
-    assert (planned["distortion_shard"], planned["bdhs_shard"]) == (3, 1)
-    assert planned["bdhs_merge"] == 2
+    assert (planned["distortion_shard"], planned["sample_shard"]) == (3, 1)
+    assert planned["sample_merge"] == 2
 
     checkout.change_study(
         lambda study: study["preferences"]["noise"]["bdhs"].update(mask_ratio=0.9)
