@@ -121,7 +121,9 @@ def _rows(
         yield {
             "id": [one.id if isinstance(one, Example) else one.facts["id"] for one in batch],
             "epoch": [turn.epoch for turn in turns],
-            "kept_out": [json.dumps(one.facts) if isinstance(one, Unfit) else None for one in batch],
+            "kept_out": [
+                json.dumps(one.facts) if isinstance(one, Unfit) else None for one in batch
+            ],
             **rows,
         }
 

@@ -41,8 +41,9 @@ def compare_merged(
 ) -> None:
     """Write how a merged model differs from the model with the adapter beside it, as JSON.
 
-    On the first pairs of a file that the model can be given: greedy answers, and the mean and the largest absolute difference
-    of a token's log-probability. What the adapter changes of the model says what that amounts to.
+    On the first pairs of a file that the model can be given: greedy answers, and the mean and the
+    largest absolute difference of a token's log-probability. What the adapter changes of the model
+    says what that amounts to.
 
     Raises:
         InputError: a folder or the file of pairs is missing or damaged.

@@ -11,6 +11,7 @@ from mmpref.models import VisionLanguageModel
 from mmpref.records.rows import Pair
 from mmpref.study.parts import Part
 
+
 def shard_key(vlm: VisionLanguageModel, pairs: Sequence[Pair], settings: Part, seed: int) -> str:
     """Return what a journal of rejected answers belongs to: settings, seed, model and inputs."""
     # What does not change a result is not a reason to start again.

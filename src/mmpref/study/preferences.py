@@ -67,8 +67,8 @@ class Distortion(Part):
     )
     encoder: str = Field(
         "minilm",
-        description="similarity, which is only shown: `exact`, `minilm`, `mpnet`, or the folder of a "
-        "sentence encoder",
+        description="similarity, which is only shown: `exact`, `minilm`, `mpnet`, or the folder of "
+        "a sentence encoder",
     )
     shards: Count = Field(1, description="jobs the reading is split into")
     batch_size: Count = Field(16, description="answers read at the same time")

@@ -23,7 +23,6 @@ from mmpref.study.registry import OneOf
 from mmpref.study.report import Report, Table
 from mmpref.study.runs import Run, Training
 
-
 OF_ALL_RUNS = {
     "dtype": "policy and reference must have one precision",
     "max_length": "all runs must train on the same pairs",
