@@ -305,9 +305,9 @@ def test_features_that_are_known_change_nothing(loaded, turns, known):
             jobs.append(Job(number, prompt, [Request([], np.zeros(4))], visible, features))
         return prefill(loaded, jobs)[1]
 
-    fresh = Seen(loaded)(pairs)
+    fresh = Seen(loaded, 2048)(pairs)
     expected = hidden(*((prompt, length, None) for prompt, length, _ in fresh))
-    seen = Seen(loaded)
+    seen = Seen(loaded, 2048)
     seen([pairs[number] for number in known])
     kept = dict(zip(known, seen([pairs[number] for number in known]), strict=True))
     assert not any("pixel_values" in prompt.pixels for prompt, *_ in kept.values())

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmpref.digest import modules
+from mmpref.sampling.rejected import SAMPLERS
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +21,6 @@ MODEL = {"toy_model", *(DATA - {"dataset", "dataset_preferences"})}
 
 GPU_WORK = {
     "sample_shard",
-    "distortion_shard",
     "sample_merge",
     "reference_shard",
     "reference",
@@ -53,6 +53,10 @@ MATRIX = {
     "sampling/splitting.py": {*SAMPLING},
     "sampling/decoding.py": SAMPLING,
     "sampling/responses.py": ANSWERS,
+    "sampling/distortion.py": set(),
+    "logprobs/encoding.py": SAMPLING,
+    "hub.py": set(),
+    "fetching.py": set(),
     "sampling/statistics.py": {"sample_statistics", "figures", "page", "all"},
     "datasets/toyworld.py": DATA,
     "datasets/local.py": set(),
@@ -108,7 +112,9 @@ def test_words_rerun_nothing(copy_of_finished, what):
 def test_no_gpu_work_depends_on_evaluation_or_reporting():
     """The matrix again, for every file there is: from the imports themselves."""
     source = ROOT / "src"
-    used = modules([ROOT / "scripts" / f"{script}.py" for script in GPU_WORK], source)
+    scripts = [ROOT / "scripts" / f"{script}.py" for script in GPU_WORK]
+    samplers = [source / "mmpref" / "sampling" / f"{name}.py" for name in SAMPLERS]
+    used = modules([*scripts, *samplers], source)
     layers = {
         path.relative_to(source / "mmpref").parts[0] for path in used if source in path.parents
     }
