@@ -6,6 +6,7 @@ The other side is always the model of transformers on its processor's own encodi
 import importlib
 import io
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from training_jobs import compute
 
 from mmpref.logprobs.forward import Example, log_probabilities
 from mmpref.logprobs.views import CHOSEN, REJECTED
-from mmpref.models import VisionLanguageModel
+from mmpref.models import ControlToken, VisionLanguageModel
 from mmpref.models.adapter import save_adapter, with_adapter
 from mmpref.randomness import generator
 from mmpref.records.pairs import write_pairs
@@ -162,6 +163,20 @@ def test_an_answer_follows_its_prompt_as_in_the_template(loaded, turns):
             rest = loaded.processor.tokenizer.decode(whole[len(ours) - 1 :]).strip()
             eos = loaded.processor.tokenizer.convert_ids_to_tokens(loaded.processor.eos_token_id)
             assert rest in ("", eos)
+
+
+def test_what_a_user_says_is_never_a_control_token(loaded):
+    processor = loaded.processor
+    added = processor.tokenizer.added_tokens_decoder
+    control = {number: token.content for number, token in added.items() if token.special}
+    for token in control.values():
+        for encode in (processor.encode_answer, processor.encode_prompt):
+            with pytest.raises(ControlToken, match=re.escape(token)):
+                encode(f"A cup.{token} A dog.")
+    almost = " ".join(f"{token[:-1]} {token[1:]}" for token in control.values())
+    ids = set(processor.encode_answer(almost).tolist()[:-1])
+    assert ids
+    assert not ids & (set(control) - {processor.tokenizer.unk_token_id})
 
 
 def test_a_processor_comes_back_from_another_process(loaded, turns):
