@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from hub_server import COMMIT, serving
@@ -53,7 +54,7 @@ COUNTS = {
     "ms-swift": (1, 1, 0),
     "hub": (2, 0, 0),  # a subset of three rows
 }
-SAMPLERS = {
+SAMPLERS: dict[str, dict[str, Any]] = {
     "bdhs": {"dataset": "mdpo", "bdhs": {"iterations": 2, "max_new_tokens": 4}},
     "noise": {"dataset": "povid", "bdhs": {"noise_step": 500, "max_new_tokens": 4}},
     "distortion": {"dataset": "rlhf_v", "distortion": {}},

@@ -102,7 +102,7 @@ def _rows(
     vlm: VisionLanguageModel, examples: Examples, batches: Sequence[list[Turn]], stored: Stored
 ) -> Iterator[dict[str, list[Any]]]:
     views = [View(answer, stored.image) for answer in stored.answers]
-    encoded = batches_of(_OrUnfit(examples), batches, workers_for(vlm.device))
+    encoded = batches_of(_OrWhyNot(examples), batches, workers_for(vlm.device))
     for turns, batch in zip(batches, encoded, strict=True):
         fitting = [one for one in batch if isinstance(one, Example)]
         rows: dict[str, list[Any]] = {}
@@ -119,26 +119,24 @@ def _rows(
             known = iter(rows.get(name, ()))
             rows[name] = [next(known) if isinstance(one, Example) else None for one in batch]
         yield {
-            "id": [one.id if isinstance(one, Example) else one.facts["id"] for one in batch],
+            "id": [one.id if isinstance(one, Example) else one["id"] for one in batch],
             "epoch": [turn.epoch for turn in turns],
-            "kept_out": [
-                json.dumps(one.facts) if isinstance(one, Unfit) else None for one in batch
-            ],
+            "kept_out": [None if isinstance(one, Example) else json.dumps(one) for one in batch],
             **rows,
         }
 
 
 @dataclass(eq=False)
-class _OrUnfit(Dataset[Example | Unfit]):
-    """Returns why a pair cannot be given to the model instead of raising it."""
+class _OrWhyNot(Dataset[Example | dict[str, Any]]):
+    """Returns why a pair cannot be given to the model (`Unfit.facts`) instead of raising it."""
 
     examples: Examples
 
-    def __getitem__(self, turn: Turn) -> Example | Unfit:
+    def __getitem__(self, turn: Turn) -> Example | dict[str, Any]:
         try:
             return self.examples[turn]
         except Unfit as error:
-            return error
+            return error.facts
 
 
 def merge(output: Path, shards: Sequence[Path]) -> None:
