@@ -29,6 +29,7 @@ def main(
     seed: int,
     output: Path,
     preferences: tuple[Path, ...] = (),
+    trained: tuple[Path, ...] = (),
     published: Path | None = None,
     comparison: str = "",
 ) -> None:
@@ -47,12 +48,15 @@ def main(
         seed: the study's
         output: HTML to write
         preferences: folders of sampled pairs
+        trained: a run.json of each trained run
         published: published values beside own ones, CSV
         comparison: what is said about them, as JSON
     """
     results = read_results(score_file(path) for path in scores)
     runs = list(dict.fromkeys(run for benchmark in results.values() for run in benchmark))
     pictures = {path.stem: path.read_text(encoding="utf-8") for path in figures.glob("*.svg")}
+    facts = (json.loads(path.read_text(encoding="utf-8")) for path in trained)
+    pairs = {fact["name"]: fact["pairs"] for fact in facts}
     write_page(
         output,
         title=settings.title or name,
@@ -82,6 +86,7 @@ def main(
         published=(read_table(published), Comparison.model_validate_json(comparison))
         if published
         else None,
+        kept_out={name: counts for name, counts in pairs.items() if counts["kept_out"]},
         study=study,
         versions={package: importlib.metadata.version(package) for package in PACKAGES},
         gallery=settings.gallery,

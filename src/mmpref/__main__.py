@@ -1,8 +1,9 @@
 """The command `mmpref`, without Snakemake or a clone."""
 
 from mmpref import cli
-from mmpref.commands import download, score
+from mmpref.commands import score
 from mmpref.exports import export, export_answers
+from mmpref.fetching import download
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The command line of all scripts, and how they end."""
 
+import errno
 import os
 import sys
 import time
@@ -52,7 +53,7 @@ def run(main: Callable[..., None] | dict[str, Callable[..., None]]) -> None:
 
 
 def ending(main: Callable[[], None]) -> None:
-    """Call `main`; end with 1 and one message on wrong input, with 130 on Ctrl-C.
+    """Call `main`; end with 1 and one message on wrong input or a full disk, with 130 on Ctrl-C.
 
     The processes of a training meet most mistakes together. The first one speaks, and its end is
     the end of the others; one that is still there later has met a mistake of its own.
@@ -63,6 +64,11 @@ def ending(main: Callable[[], None]) -> None:
         if os.environ.get("RANK", "0") != "0":
             time.sleep(SECONDS_FOR_THE_FIRST)
         say(f"error: {error}")
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        say(f"error: the disk is full ({error}); make room, then start the same command again")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

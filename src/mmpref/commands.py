@@ -1,4 +1,4 @@
-"""The commands `mmpref score` and `mmpref download`."""
+"""The command `mmpref score`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -105,19 +105,6 @@ def score(
         about["similarity"] = similarity
     table = verdicts or output.with_suffix(".parquet")
     say(scoring.summary(scoring.write_scores(output, table, scores, benchmark, seed, about)))
-
-
-def download(name: str, /, output: Path, mirror: Path | None = None) -> None:
-    """Download a benchmark's files, or other public ones, at the pinned revision.
-
-    mmpref download chair --output data/chair
-
-    Args:
-        name: a name in downloads.yaml: a benchmark's, images of one, nltk_data
-        output: folder for the files and manifest.json
-        mirror: folder to take files from; default: the environment variable MMPREF_DOWNLOADS
-    """
-    downloads.fetch(name, output, mirror)
 
 
 def read_answered(

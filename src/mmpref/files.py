@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+MANIFEST = "manifest.json"
+"""What a folder that was downloaded says of itself."""
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmpref.errors import InputError
-from mmpref.files import remove
+from mmpref.files import MANIFEST, remove
 from mmpref.progress import SECONDS_BETWEEN_LINES, say
 from mmpref.study.models import families
 
-MANIFEST = "manifest.json"
 PARTS = ".parts"
 """Where files lie until they are whole."""
 SHA256_LENGTH = 64

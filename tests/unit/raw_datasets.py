@@ -125,6 +125,39 @@ POPE = {
 REWORDED = {"chosen": ["A cup.", "One cup."], "rejected": ["A dog.", "One dog."]}
 
 
+def parts(*texts: str, image: bool = False) -> list[dict[str, Any]]:
+    """Return a content as TRL's and HF's vision datasets have it; Parquet fills in the nulls."""
+    pictures = [{"type": "image", "text": None}] if image else []
+    return [*pictures, *({"type": "text", "text": text} for text in texts)]
+
+
+TRL = {
+    "images": [{"bytes": png(), "path": None}],
+    "prompt": [{"role": "user", "content": parts("What is it?", image=True)}],
+    "chosen": [{"role": "assistant", "content": parts("A cup.")}],
+    "rejected": [{"role": "assistant", "content": parts("A dog.")}],
+}
+LLAMA_FACTORY = {
+    "conversations": [{"from": "human", "value": "<image>What is it?"}],
+    "chosen": {"from": "gpt", "value": "A cup."},
+    "rejected": {"from": "gpt", "value": "A dog."},
+    "images": ["cup.png"],
+}
+MS_SWIFT = {
+    "messages": [
+        {"role": "user", "content": "<image>What is it?"},
+        {"role": "assistant", "content": "A cup."},
+    ],
+    "rejected_response": "A dog.",
+    "images": ["cup.png"],
+}
+FORMATTED: dict[str, dict[str, Any]] = {
+    "trl": TRL,
+    "llama-factory": LLAMA_FACTORY,
+    "ms-swift": MS_SWIFT,
+}
+
+
 def write_vlfeedback_images(folder: Path) -> None:
     with zipfile.ZipFile(folder / "merged_images.zip", "w") as zipped:
         zipped.writestr("merged_images/svit-conversation-0.jpg", png())
@@ -147,24 +180,35 @@ def write_genome(folder: Path) -> None:
     )
 
 
-def written(folder: Path) -> dict[str, dict[str, str]]:
-    """Write a small part of every public dataset; return what a study says to read it."""
+def written(folder: Path) -> dict[str, dict[str, Any]]:
+    """Write a small part of every public dataset; return what a study says to read it.
+
+    Each has a row without its image too, but those whose images are inside have one without bytes.
+    """
     rows: dict[str, tuple[str, Any]] = {
-        "vlfeedback": ("vlfeedback_80k.jsonl", [VLFEEDBACK]),
-        "mdpo": ("vlfeedback_llava_10k.json", [MDPO]),
-        "povid": ("POVID_preference_data_for_VLLMs_version_1.json", [POVID]),
-        "llava_rlhf": ("llava_7b_v1_preference.json", [LLAVA_RLHF]),
+        "vlfeedback": ("vlfeedback_80k.jsonl", [VLFEEDBACK, VLFEEDBACK | {"id": "gone"}]),
+        "mdpo": ("vlfeedback_llava_10k.json", [MDPO, MDPO | {"img_path": "images/gone.jpg"}]),
+        "povid": (
+            "POVID_preference_data_for_VLLMs_version_1.json",
+            [POVID, POVID | {"image": "./data/coco/gone.jpg"}],
+        ),
+        "llava_rlhf": (
+            "llava_7b_v1_preference.json",
+            [LLAVA_RLHF, LLAVA_RLHF | {"image": "gone.jpg"}],
+        ),
         "hadpo": ("hadpo/llava-v1.5/pope_data.json", [POPE, POPE | {"correct": True}]),
     }
     for name, (file, content) in rows.items():
         write(folder / name / file, content)
-    write(folder / "hadpo" / "hadpo" / "llava-v1.5" / "desc_data.json", {"1": REWORDED})
+    described = {"1": REWORDED, "3": REWORDED}
+    write(folder / "hadpo" / "hadpo" / "llava-v1.5" / "desc_data.json", described)
     for name, file, row in (
         ("rlhf_v", "RLHF-V-Dataset.parquet", RLHF_V),
         ("rlaif_v", "RLAIF-V-Dataset_000.parquet", RLAIF_V),
     ):
         (folder / name).mkdir()
-        pq.write_table(pa.Table.from_pylist([row]), folder / name / file)
+        gone = {"bytes": None, "path": "gone.jpg"}
+        pq.write_table(pa.Table.from_pylist([row, row | {"image": gone}]), folder / name / file)
     write_vlfeedback_images(folder / "vlfeedback")
     write_genome(folder / "genome")
     (folder / "coco").mkdir()
@@ -180,4 +224,20 @@ def written(folder: Path) -> dict[str, dict[str, str]]:
         name: {"source": name, "folder": str(folder / name)}
         | ({"images": str(folder / images[name])} if name in images else {})
         for name in [*rows, "rlhf_v", "rlaif_v"]
+    }
+
+
+def formatted(folder: Path) -> dict[str, dict[str, Any]]:
+    """Write rows in every trainer's format, one of each without its image; do as `written`."""
+    for format, row in FORMATTED.items():
+        (folder / format).mkdir()
+        if format == "trl":
+            file = folder / format / "train-00000-of-00001.parquet"
+            pq.write_table(pa.Table.from_pylist([row, row | {"images": []}]), file)
+        else:
+            (folder / format / "cup.png").write_bytes(png())
+            write(folder / format / "train.jsonl", [row, row | {"images": ["gone.png"]}])
+    return {
+        format: {"source": "preference_format", "folder": str(folder / format), "format": format}
+        for format in FORMATTED
     }

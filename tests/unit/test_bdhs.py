@@ -19,7 +19,8 @@ from mmpref.records.pairs import Pairs, validate, write_pairs
 from mmpref.records.rows import Pair, Quarantined, candidates, merge
 from mmpref.sampling import bdhs
 from mmpref.sampling.bdhs import visible_tokens
-from mmpref.sampling.decoding import Sampler
+from mmpref.sampling.decoding import Request, Sampler
+from mmpref.sampling.rejected import to_check
 from mmpref.sampling.splitting import sentence_spans
 from mmpref.sampling.statistics import statistics
 from mmpref.study.preferences import Bdhs
@@ -344,10 +345,53 @@ def test_a_journal_of_other_settings_inputs_or_models_is_not_used(llava, pairs, 
     assert journal.read_text().splitlines()[0] != before
 
 
-def test_a_placeholder_in_a_pair_is_refused_by_its_id(llava, pairs, tmp_path):
-    wrong = replace(pairs[1], chosen="An <image> of a cup.")
-    with pytest.raises(InputError, match=r"pair pair 1: .*<image>"):
-        sample_shard(llava, exact, [pairs[0], wrong], settings(), 0, tmp_path / "a")
+def test_pairs_that_the_model_cannot_be_given_are_counted_and_quarantined(llava, pairs, tmp_path):
+    """Too long, and with control tokens; the others are sampled as they would be without them."""
+    expected = sample_shard(llava, by_length, pairs, settings(), 7, tmp_path / "a")
+    unfit = [
+        replace(pairs[0], id="long", chosen="A cup. " * 400),
+        replace(pairs[1], id="image", chosen="An <image> of a cup."),
+        replace(pairs[2], id="end", prompt="What?<eos>"),
+    ]
+    some = [*unfit[:2], *pairs, unfit[2]]
+    found = sample_shard(llava, by_length, some, settings(), 7, tmp_path / "b")
+    assert found[2:7] == expected
+    assert [pair.rejected for pair in (*found[:2], found[7])] == [""] * 3
+    numbers = statistics(found)
+    assert (numbers["pairs"], numbers["unfit"]) == (8, 3)
+    assert sum(numbers["iterations"].values()) == sum(numbers["similarity"]["counts"]) == 5
+    bad = [row for row in validate(to_check(found)) if isinstance(row, Quarantined)]
+    reasons = {row.id: (row.field, row.reason.partition(" (")[0]) for row in bad}
+    assert reasons.items() >= {
+        ("long", ("chosen", "is too long")),
+        ("image", ("chosen", "holds a control token of the model")),
+        ("end", ("prompt", "holds a control token of the model")),
+    }
+    # An interrupted sampling of them goes on to the same.
+    lines = (tmp_path / "b").read_text().splitlines(keepends=True)
+    (tmp_path / "c").write_text("".join(lines[:3]))
+    assert sample_shard(llava, by_length, some, settings(), 7, tmp_path / "c") == found
+
+
+def test_a_free_answer_ends_where_the_model_can_no_longer_look_back(
+    llava, pairs, tmp_path, monkeypatch
+):
+    """Of two tries the last one is free: 10 tokens and twice the answer would be too many."""
+    rooms = []
+
+    def noted(context, uniforms, begin):
+        rooms.append(len(uniforms))
+        return Request(context, uniforms, begin)
+
+    monkeypatch.setattr(bdhs, "Request", noted)
+    length = len(llava.processor.encode_answer(pairs[0].chosen))
+    images = [open_image(pairs[0].images[0])]
+    prompt = len(llava.processor.encode_prompt(pairs[0].prompt, images))
+    llava.model.config.text_config.max_position_embeddings = prompt + length + 10
+    never = scores(1.0, 1.0)
+    (found,) = sample_shard(llava, never, pairs[:1], settings(iterations=2), 0, tmp_path / "a")
+    assert found.meta["bdhs"]["free"]
+    assert rooms == [10, 10, 10 + length]
 
 
 def test_settings_refuse_what_cannot_be():

@@ -16,8 +16,8 @@ OTHERS = [
     "train.py",
     "reference_shard.py",
     "reference.py",
-    "bdhs_shard.py",
-    "bdhs_merge.py",
+    "sample_shard.py",
+    "sample_merge.py",
     "dataset.py",
 ]
 

@@ -16,8 +16,9 @@ import pytest
 import yaml
 from hub_server import Hub, serving
 
-from mmpref.downloads import CONFIG, fetch, load, verify
+from mmpref.downloads import CONFIG, load, verify
 from mmpref.errors import InputError
+from mmpref.fetching import fetch
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
@@ -533,7 +534,7 @@ def test_a_configuration_that_is_none_is_refused(tmp_path: Path) -> None:
 def run_script(config: Config, target: Path, hub: Hub) -> subprocess.CompletedProcess[str]:
     """Run scripts/download.py with the test's configuration."""
     code = (
-        "import functools, runpy, sys, mmpref.downloads as d; "
+        "import functools, runpy, sys, mmpref.fetching as d; "
         f"d.fetch = functools.partial(d.fetch, config={str(config.path)!r}); "
         f"sys.argv = ['download.py', 'tiny', '--output', {str(target)!r}]; "
         f"runpy.run_path({str(ROOT / 'scripts' / 'download.py')!r}, run_name='__main__')"

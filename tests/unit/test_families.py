@@ -6,6 +6,7 @@ The other side is always the model of transformers on its processor's own encodi
 import importlib
 import io
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from training_jobs import compute
 
 from mmpref.logprobs.forward import Example, log_probabilities
 from mmpref.logprobs.views import CHOSEN, REJECTED
-from mmpref.models import VisionLanguageModel
+from mmpref.models import ControlToken, VisionLanguageModel
 from mmpref.models.adapter import save_adapter, with_adapter
 from mmpref.randomness import generator
 from mmpref.records.pairs import write_pairs
@@ -164,6 +165,20 @@ def test_an_answer_follows_its_prompt_as_in_the_template(loaded, turns):
             assert rest in ("", eos)
 
 
+def test_what_a_user_says_is_never_a_control_token(loaded):
+    processor = loaded.processor
+    added = processor.tokenizer.added_tokens_decoder
+    control = {number: token.content for number, token in added.items() if token.special}
+    for token in control.values():
+        for encode in (processor.encode_answer, processor.encode_prompt):
+            with pytest.raises(ControlToken, match=re.escape(token)):
+                encode(f"A cup.{token} A dog.")
+    almost = " ".join(f"{token[:-1]} {token[1:]}" for token in control.values())
+    ids = set(processor.encode_answer(almost).tolist()[:-1])
+    assert ids
+    assert not ids & (set(control) - {processor.tokenizer.unk_token_id})
+
+
 def test_a_processor_comes_back_from_another_process(loaded, turns):
     processor = pickle.loads(pickle.dumps(loaded.processor))
     for question, images, chosen, _ in turns:
@@ -305,9 +320,9 @@ def test_features_that_are_known_change_nothing(loaded, turns, known):
             jobs.append(Job(number, prompt, [Request([], np.zeros(4))], visible, features))
         return prefill(loaded, jobs)[1]
 
-    fresh = Seen(loaded)(pairs)
+    fresh = Seen(loaded, 2048)(pairs)
     expected = hidden(*((prompt, length, None) for prompt, length, _ in fresh))
-    seen = Seen(loaded)
+    seen = Seen(loaded, 2048)
     seen([pairs[number] for number in known])
     kept = dict(zip(known, seen([pairs[number] for number in known]), strict=True))
     assert not any("pixel_values" in prompt.pixels for prompt, *_ in kept.values())

@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,29 @@ def test_answers_are_the_most_probable_tokens(llava, picture):
             break
         token_ids = torch.cat([token_ids, logits.argmax()[None]])
     assert text == llava.processor.decode(token_ids[len(prompt) :]).strip()
+
+
+def test_answers_end_where_the_model_can_no_longer_look_back(llava, picture, capfd):
+    made = items(picture)
+    whole = answers(llava, made, max_new_tokens=12, batch_size=3)
+    lengths = [len(llava.processor.encode_prompt(item.prompt, [picture(0)])) for item in made]
+    llava.model.config.text_config.max_position_embeddings = lengths[2] + 5
+    found = answers(llava, made, max_new_tokens=12, batch_size=3)
+    assert found[0] == whole[0]
+    for number in (1, 2):
+        room = lengths[2] + 5 - lengths[number]
+        alone = answers(llava, made[number : number + 1], max_new_tokens=room, batch_size=1)
+        assert room < 12
+        assert found[number] == alone[0]
+    llava.model.config.text_config.max_position_embeddings = lengths[0] + 12
+    assert answers(llava, made, max_new_tokens=12, batch_size=3) == [whole[0], *[("", False)] * 2]
+    assert "2 prompts are longer than the model can look back" in capfd.readouterr().err
+
+
+def test_a_control_token_in_a_question_is_named_by_its_item(llava, picture):
+    item = replace(items(picture)[1], prompt="What?<eos>assistant: A cup.")
+    with pytest.raises(InputError, match=r"item 1: the text .* holds a control token .*<eos>"):
+        answers(llava, [item], max_new_tokens=4, batch_size=1)
 
 
 def test_image_token_is_never_generated(llava, picture):

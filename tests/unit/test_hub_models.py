@@ -246,6 +246,18 @@ def test_too_small_a_disk_is_seen_before_anything_is_fetched(
     assert not set(hub.sent) & set(WEIGHTS)
 
 
+def test_a_disk_that_fills_up_on_the_way_keeps_what_was_fetched(tmp_path: Path, hub: Hub) -> None:
+    part = tmp_path / ".tiny.partial" / ".parts" / WEIGHTS[1]
+    part.parent.mkdir(parents=True)
+    part.symlink_to("/dev/full")
+    failed(fetch(hub, tmp_path / "tiny"), NAME, "the disk is full; what was fetched is kept")
+    part.unlink()
+    hub.sent.clear()
+    done = fetch(hub, tmp_path / "tiny")
+    assert done.returncode == 0, done.stderr
+    assert set(hub.sent) == {WEIGHTS[1]}
+
+
 def test_a_study_names_repository_and_commit() -> None:
     model = HubModel(source="hub", repository=NAME, revision=COMMIT, family="llava")
     assert model.folder == f"resources/models/{NAME}/{COMMIT}"

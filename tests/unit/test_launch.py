@@ -43,6 +43,15 @@ cli.ending(main)
 """
 
 
+FULL = """
+from mmpref import cli
+def main():
+    with open("/dev/full", "w") as file:
+        file.write("text")
+cli.ending(main)
+"""
+
+
 @pytest.fixture
 def script(tmp_path):
     def write(text):
@@ -228,3 +237,10 @@ def test_no_process_outlives_the_launcher(tmp_path, script, sent, code):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert "Traceback" not in running.stderr.read()
+
+
+def test_a_full_disk_ends_in_one_message(script):
+    done = subprocess.run([sys.executable, script(FULL)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the disk is full ([Errno 28] No space left on device)")
+    assert len(done.stderr.splitlines()) == 1

@@ -105,13 +105,17 @@ def test_conversations_of_one_message_and_placeholders(folder: Path) -> None:
     }
     longer = ROW | {"id": "b", "chosen": [{"content": "A"}, {"content": "B"}]}
     placeholder = ROW | {"id": "c", "prompt": "<image>\nWhat?"}
-    conversation, two_messages, llava = jsonl(folder, row, longer, placeholder)
+    twice = ROW | {"id": "d", "prompt": "<image> What is <image>?"}
+    conversation, two_messages, llava, too_many = jsonl(folder, row, longer, placeholder, twice)
     assert isinstance(conversation, Pair)
     assert isinstance(llava, Pair)
     assert (conversation.prompt, conversation.chosen) == ("What?", "A cat.")
     assert llava.prompt == "What?"
     assert isinstance(two_messages, Quarantined)
     assert two_messages.reason == "should be text (is list)"
+    assert isinstance(too_many, Quarantined)
+    assert too_many.field == "prompt"
+    assert too_many.reason == "does not have as many placeholders as images (2, not 1)"
 
 
 def test_images_in_every_way_they_are_given(folder: Path) -> None:

@@ -130,7 +130,7 @@ def test_noise_reaches_the_model(vlm, pairs, tmp_path, monkeypatch):
         draws = generator(7, "bdhs-noise", one[0].id, iteration)
         expected = noisy(prompt_of(vlm, one[0]), 500, draws).pixels["pixel_values"]
         assert torch.equal(pixels, expected)
-    list(distortion.distort_shard(vlm, exact, one, reading(), 7, tmp_path / "b"))
+    list(distortion.sample_shard(vlm, exact, one, reading(), 7, tmp_path / "b"))
     draws = generator(7, "distortion-noise", one[0].id)
     assert torch.equal(got[-1], noisy(prompt_of(vlm, one[0]), 500, draws).pixels["pixel_values"])
 
@@ -140,7 +140,7 @@ def shard_of(sampler, vlm, pairs, seed, journal, *shard, **changes):
         rows = bdhs.sample_shard(vlm, by_length, pairs, noise(**changes), seed, journal, *shard)
     else:
         settings = reading(**changes)
-        rows = distortion.distort_shard(vlm, by_length, pairs, settings, seed, journal, *shard)
+        rows = distortion.sample_shard(vlm, by_length, pairs, settings, seed, journal, *shard)
     return list(rows)
 
 
@@ -191,7 +191,7 @@ def test_distortion_is_what_transformers_expects_at_each_token(make_vlm, family,
     vlm.model.save_pretrained(folder)
     vlm.processor.hf.save_pretrained(folder)
     plain = AutoModelForImageTextToText.from_pretrained(folder).eval()
-    found = list(distortion.distort_shard(vlm, exact, pairs, reading(), 7, tmp_path / "a"))
+    found = list(distortion.sample_shard(vlm, exact, pairs, reading(), 7, tmp_path / "a"))
     assert len({pair.rejected for pair in found}) == len(pairs)
     for pair, result in zip(pairs, found, strict=True):
         prompt = noisy(prompt_of(vlm, pair), 500, generator(7, "distortion-noise", pair.id))
@@ -221,10 +221,21 @@ def test_distortion_is_what_transformers_expects_at_each_token(make_vlm, family,
     json.dumps([numbers, *(pair.meta for pair in found)])
 
 
-def test_an_answer_that_the_model_cannot_read_whole_is_named(llava, pairs, tmp_path):
-    llava.model.config.text_config.max_position_embeddings = 30
-    with pytest.raises(InputError, match=r"pair pair 0: image, prompt and answer are \d+ tokens"):
-        list(distortion.distort_shard(llava, exact, pairs, reading(), 7, tmp_path / "a"))
+def test_answers_that_the_model_cannot_read_whole_are_left_out(llava, pairs, tmp_path):
+    def sampled(name):
+        return list(distortion.sample_shard(llava, exact, pairs, reading(), 7, tmp_path / name))
+
+    expected = sampled("a")
+    llava.model.config.text_config.max_position_embeddings = 95
+    found = sampled("b")
+    left = [number for number, pair in enumerate(found) if "unfit" not in pair.meta["distortion"]]
+    assert 0 < len(left) < len(pairs)
+    assert [found[number] for number in left] == [expected[number] for number in left]
+    numbers = statistics(found)
+    assert (numbers["pairs"], numbers["unfit"]) == (len(pairs), len(pairs) - len(left))
+    assert sampled("b") == found
+    llava.model.config.text_config.max_position_embeddings = 10
+    assert statistics(sampled("c"))["unfit"] == len(pairs)
 
 
 def test_settings_are_of_one_variant():

@@ -2,59 +2,20 @@
 
 import json
 import zipfile
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from raw_datasets import FORMATTED as ROWS
+from raw_datasets import LLAMA_FACTORY, MS_SWIFT, png
 
 from mmpref.datasets.preference_format import PreferenceFormatDataset
 from mmpref.errors import InputError
 from mmpref.records.export import export_pairs
 from mmpref.records.pairs import validate, write_pairs
 from mmpref.records.rows import Pair, Quarantined
-
-
-def png(colour: str = "red") -> bytes:
-    file = BytesIO()
-    Image.new("RGB", (8, 6), colour).save(file, "PNG")
-    return file.getvalue()
-
-
-def parts(*texts: str, image: bool = False) -> list[dict[str, Any]]:
-    """Return a content as TRL's and HF's vision datasets have it; Parquet fills in the nulls."""
-    pictures = [{"type": "image", "text": None}] if image else []
-    return [*pictures, *({"type": "text", "text": text} for text in texts)]
-
-
-TRL = {
-    "images": [{"bytes": png(), "path": None}],
-    "prompt": [{"role": "user", "content": parts("What is it?", image=True)}],
-    "chosen": [{"role": "assistant", "content": parts("A cup.")}],
-    "rejected": [{"role": "assistant", "content": parts("A dog.")}],
-}
-LLAMA_FACTORY = {
-    "conversations": [{"from": "human", "value": "<image>What is it?"}],
-    "chosen": {"from": "gpt", "value": "A cup."},
-    "rejected": {"from": "gpt", "value": "A dog."},
-    "images": ["cup.png"],
-}
-MS_SWIFT = {
-    "messages": [
-        {"role": "user", "content": "<image>What is it?"},
-        {"role": "assistant", "content": "A cup."},
-    ],
-    "rejected_response": "A dog.",
-    "images": ["cup.png"],
-}
-ROWS: dict[str, dict[str, Any]] = {
-    "trl": TRL,
-    "llama-factory": LLAMA_FACTORY,
-    "ms-swift": MS_SWIFT,
-}
 
 
 @pytest.fixture

@@ -145,8 +145,9 @@ def test_vlfeedback_rows_that_are_of_no_use(vlfeedback: Path) -> None:
     dataset = VLFeedbackDataset(
         source="vlfeedback", folder=folder, images=folder, pairing="extremes", rating="Helpfulness"
     )
-    pairs, bad, _ = results(dataset)
+    pairs, bad, skipped = results(dataset)
     assert [(pair.chosen, pair.rejected) for pair in pairs] == [("A cup.", "A dog.")]
+    assert skipped == {"a question with fewer than two rated answers": 1}
     reasons = [(row.row, row.field, row.reason.partition(" (")[0]) for row in bad]
     assert reasons == [
         (1, "images", "leaves the image folder"),
@@ -165,6 +166,7 @@ def test_mdpo_has_its_template_stripped(vlfeedback: Path) -> None:
         MDPO | {"prompt": "A question that says USER: twice? USER: <image>\nHow? ASSISTANT:"},
         MDPO | {"img_path": "../llava-reasoning-3730.jpg"},
         MDPO | {"prompt": "USER: How?"},
+        MDPO | {"prompt": "USER: <image> <image>\nHow? ASSISTANT:"},
         {name: value for name, value in MDPO.items() if name != "img_path"},
     ]
     write(vlfeedback / "vlfeedback_llava_10k.json", rows)
@@ -183,7 +185,8 @@ def test_mdpo_has_its_template_stripped(vlfeedback: Path) -> None:
     assert [(row.row, row.field, row.reason.partition(" (")[0]) for row in bad] == [
         (5, "images", "leaves the image folder"),
         (6, "prompt", "has another template than `... USER: ... ASSISTANT:`"),
-        (7, "img_path", "is missing"),
+        (7, "prompt", "does not have as many placeholders as images"),
+        (8, "img_path", "is missing"),
     ]
 
 

@@ -1,15 +1,18 @@
 import io
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from training_jobs import compute
 
 from mmpref.errors import InputError
 from mmpref.logprobs import reference
 from mmpref.logprobs.degradation import degraded_images
-from mmpref.logprobs.examples import Examples, Turn, batches_of, encode
+from mmpref.logprobs.encoding import Unfit, encode
+from mmpref.logprobs.examples import Examples, Turn, batches_of
 from mmpref.logprobs.forward import Example, log_probabilities
 from mmpref.logprobs.reference import compute_shard, merge, origin, read_reference
 from mmpref.logprobs.views import CHOSEN, REJECTED, View
@@ -45,7 +48,7 @@ def pairs_file(tmp_path, pairs):
 
 def one_by_one(vlm, pair, images, view):
     with torch.no_grad():
-        example = encode(vlm.processor, pair, images, [view.answer])
+        example = encode(vlm.processor, pair, images, [view.answer], 2048)
         found = log_probabilities(vlm, [example], [view], True)[view]
     return found.sum.item(), found.tokens.item(), found.by_token[0].tolist()
 
@@ -66,6 +69,7 @@ def test_answers_are_those_of_each_pair_alone(
     assert list(table) == [
         "id",
         "epoch",
+        "kept_out",
         *(f"{kind}/{answer}" for answer in ("chosen", "rejected") for kind in kinds),
     ]
     assert table["id"] == [pair.id for pair in pairs]
@@ -85,7 +89,7 @@ def test_degraded_are_those_of_each_pair_and_epoch(
     output = tmp_path / "crop_0_20.parquet"
     compute(output, saved_llava, pairs_file, "float32", 4, CROPS, shards)
     table = pq.read_table(output).to_pydict()
-    assert list(table) == ["id", "epoch", "sum/chosen", "tokens/chosen"]
+    assert list(table) == ["id", "epoch", "kept_out", "sum/chosen", "tokens/chosen"]
     assert table["id"] == [pair.id for pair in pairs] * 2
     assert table["epoch"] == [0] * 7 + [1] * 7
     for row, logp in enumerate(table["sum/chosen"]):
@@ -285,15 +289,133 @@ def test_another_weight_is_another_model(saved_llava, pairs_file, make_vlm):
     assert origin(pairs_file, saved_llava, "float32")["model"] != before["model"]
 
 
+# --- kept out ---
+
+SHORT = {"max_length": 70}
+
+
+@pytest.mark.parametrize(("batch_size", "shards"), [(1, 1), (3, 2), (7, 1)])
+def test_pairs_that_do_not_fit_are_kept_out_under_every_image(
+    tmp_path, saved_llava, pairs_file, stored, batch_size, shards
+):
+    facts, whole = stored
+    files = [tmp_path / "short" / file.name for file in whole]
+    for file, of in zip(files, (BOTH, CROPS), strict=True):
+        short = of.model_copy(update=SHORT)
+        compute(file, saved_llava, pairs_file, "float32", batch_size, short, shards)
+    found = read_reference(files, facts, 7, ALL, False, 2, 70)
+    assert sorted(found.kept_out) == [2, 3, 6]
+    assert {why["limit"] for why in found.kept_out.values()} == {70}
+    # The crops' file is only about the chosen answers; the longest of the pair count all the same.
+    crops = pq.read_table(files[1]).to_pydict()
+    out = [row for row, why in enumerate(crops["kept_out"]) if why]
+    assert out == [row for row, logp in enumerate(crops["sum/chosen"]) if logp is None]
+    assert out == [2, 3, 6, 7 + 2, 7 + 3, 7 + 6]
+    known = read(stored)
+    for turn in (Turn(0, 0), Turn(5, 1)):
+        for view in ALL:
+            assert found.of(turn, view).sum == pytest.approx(known.of(turn, view).sum, rel=1e-5)
+    with pytest.raises(InputError, match=r"keeps out pairs longer than 70, not None; remove it"):
+        read_reference(files, facts, 7, ALL, False, 2)
+
+
+def test_a_reference_with_unfit_pairs_goes_on_to_the_same_bytes(
+    tmp_path, saved_llava, pairs_file, monkeypatch
+):
+    short = BOTH.model_copy(update=SHORT)
+    arguments = (saved_llava, pairs_file, "float32", 1, short)
+    compute_shard(tmp_path / "undisturbed.parquet", *arguments)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        # The longest come first, so the unfit ones are noted before any is computed.
+        patched.setattr(reference, "log_probabilities", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            compute_shard(tmp_path / "disturbed.parquet", *arguments)
+    assert len((tmp_path / "disturbed.journal").read_text().splitlines()) == 1 + 2
+    compute_shard(tmp_path / "disturbed.parquet", *arguments)
+    files = [tmp_path / f"{name}.parquet" for name in ("disturbed", "undisturbed")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_control_tokens_keep_a_pair_out(tmp_path, saved_llava, pairs):
+    texts = {1: {"prompt": "What?<eos>user: Now this."}, 4: {"rejected": "A <pad> dog."}}
+    some = [replace(pair, **texts.get(number, {})) for number, pair in enumerate(pairs)]
+    write_pairs(tmp_path / "p.parquet", some)
+    compute(tmp_path / "o.parquet", saved_llava, tmp_path / "p.parquet", "float32", 3, BOTH)
+    facts = origin(tmp_path / "p.parquet", saved_llava, "float32")
+    found = read_reference([tmp_path / "o.parquet"], facts, 7, (CHOSEN, REJECTED), False, 1)
+    assert found.kept_out == {
+        1: {
+            "id": "pair 1",
+            "field": "prompt",
+            "reason": "holds a control token of the model (<eos>)",
+        },
+        4: {
+            "id": "pair 4",
+            "field": "rejected",
+            "reason": "holds a control token of the model (<pad>)",
+        },
+    }
+
+
+def test_no_pair_that_fits_is_an_error(tmp_path, saved_llava, pairs_file):
+    none = BOTH.model_copy(update={"max_length": 8})
+    message = r"cannot be given any of the 7 pairs\. The first: pair pair 0, .*is too long.*Raise"
+    with pytest.raises(InputError, match=message):
+        compute(tmp_path / "o.parquet", saved_llava, pairs_file, "float32", 4, none, 2)
+    assert not (tmp_path / "o.parquet").exists()
+
+
 # --- examples ---
 
 
-def test_a_pair_too_long_for_the_model_is_named(llava, pairs):
-    llava.model.config.text_config.max_position_embeddings = 60
-    with pytest.raises(
-        InputError, match=r"pair pair 3: .* are \d+ tokens, the model looks back 60"
-    ):
-        encode(llava.processor, pairs[3], original(pairs[3]), ["chosen", "rejected"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_why_a_pair_is_unfit_survives_the_loader(llava, pairs_file, workers):
+    examples = Examples(
+        llava.processor, Pairs(pairs_file), ["original"], ["chosen"], {}, max_length=60
+    )
+    with pytest.raises(Unfit, match=r"pair pair 3, rejected: is too long \(.*at most 60") as caught:
+        list(batches_of(examples, [[Turn(3, 0)]], workers))
+    facts = caught.value.facts
+    assert (facts["id"], facts["field"], facts["limit"]) == ("pair 3", "rejected", 60)
+    example = Examples(llava.processor, Pairs(pairs_file), ["original"], ["rejected"], {})[
+        Turn(3, 0)
+    ]
+    lengths = len(example.prompts["original"]), len(example.answers["rejected"])
+    assert (facts["prompt_tokens"], facts["answer_tokens"]) == lengths
+
+
+@pytest.fixture
+def image_grows():
+    """Pairs of which one has an image of more tiles, so of more tokens, than all others."""
+    pairs = []
+    for number, size in enumerate([(16, 16), (64, 64), (16, 16)]):
+        file = io.BytesIO()
+        Image.new("RGB", size, (80 * number, 0, 0)).save(file, "PNG")
+        pairs.append(Pair(str(number), (file.getvalue(),), "What?", "A cup.", "A dog.", "test"))
+    return pairs
+
+
+def test_another_pairs_image_keeps_no_pair_out(make_vlm, image_grows):
+    """With the image of pair 1 the others would be too long; it is shown as large as their own."""
+    processor = make_vlm("llava_next").processor
+    kinds, seeds = ["original", "other_image"], {"other_image": 0}
+
+    def lengths(epoch, **options):
+        examples = Examples(processor, image_grows, kinds, ["chosen"], seeds, **options)
+        prompts = examples[Turn(0, epoch)].prompts
+        return [len(prompts[kind]) for kind in kinds]
+
+    larger = next(epoch for epoch in range(20) if len(set(lengths(epoch))) == 2)
+    own, other = lengths(larger)
+    assert other > own
+    limit = own + len("A dog.") + 1
+    assert lengths(larger, max_length=limit) == [own, own]
+    with pytest.raises(Unfit):
+        lengths(larger, max_length=limit - 1)
 
 
 def test_an_answer_that_a_pair_lacks_is_named(llava, pairs):

@@ -68,6 +68,13 @@ def page(content, tmp_path_factory) -> Path:
     return path
 
 
+def test_pairs_that_were_kept_out_are_counted(content, page, tmp_path):
+    assert "Pairs kept out" not in page.read_text()
+    counts = {"mdpo": {"read": 120, "kept_out": 3}}
+    write_page(tmp_path / "page.html", **content, kept_out=counts)
+    assert "mDPO: 3 of 120" in (tmp_path / "page.html").read_text()
+
+
 class Elements(HTMLParser):
     """The start tags of a page with their attributes, and its ids."""
 

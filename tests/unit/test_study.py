@@ -77,6 +77,7 @@ def test_an_objective_of_a_study_asks_for_the_images_it_looks_at():
         ("table", {"metrics": {"x": []}}, "table.metrics.x: unknown benchmark 'x'"),
         ("runs.mdpo.training.zero_stage", 0, "runs.mdpo.training: zero_stage 0 is for float32"),
         ("runs.mdpo.training.dtype", "float32", "runs.mdpo.training.dtype: .* one precision"),
+        ("runs.mdpo.training.max_length", 9, "training.max_length: all runs .* the same pairs"),
         ("report", {"labels": {"mpdo": "x"}}, "report.labels.mpdo: .* did you mean 'mdpo'"),
         ("report", {"colours": {"mdpo": "red"}}, "report.colours.mdpo: .*'red'"),
     ],

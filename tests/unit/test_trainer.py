@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import peft
@@ -39,6 +40,9 @@ TWO_PROCESSES = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="two processes want two cores"
 )
 PAIRS, EPOCHS, STEPS = 11, 2, 5
+MAX_LENGTH = {"max_length": 100}
+LONG_PAIR = Pair("long", (), "What?", "A cup. " * 9, "A dog.", "test", {})
+CONTROL = Pair("control", (), "What?", "A cup.<eos>", "A dog.", "test", {})
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,22 @@ def study(tmp_path_factory, make_vlm, picture):
     compute(folder / "original.parquet", *arguments, both)
     crops = Stored(image="crop_0_20", answers=("chosen",), epochs=EPOCHS, seed=7)
     compute(folder / "crop_0_20.parquet", *arguments, crops)
+    # The same with two pairs more that do not fit, and those pairs alone that do.
+    for name, some in (
+        ("with long", [*pairs[:4], LONG_PAIR, *pairs[4:], CONTROL]),
+        ("short", pairs),
+    ):
+        place = folder / name
+        place.mkdir()
+        (place / "model").symlink_to(folder / "model")
+        write_pairs(
+            place / "pairs.parquet",
+            [one if one.images else replace(one, images=pairs[0].images) for one in some],
+        )
+        for kind in (both, crops):
+            stored = kind.model_copy(update=MAX_LENGTH)
+            files = (place / "model", place / "pairs.parquet")
+            compute(place / f"{kind.image}.parquet", *files, "float32", 4, stored)
     return folder
 
 
@@ -106,8 +126,12 @@ ALONE = {
     "bad reference": {"original": "bad.parquet"},
     "busy": {},
     "long": {"training": LONG},
+    "kept out": {"study": "with long", "training": MAX_LENGTH},
+    "without them": {"study": "short", "training": MAX_LENGTH},
+    "none left": {"study": "with long", "training": {**MAX_LENGTH, "batch_size": 40}},
 }
 TOGETHER = {
+    "two, kept out": {"study": "with long", "training": MAX_LENGTH},
     "two": {},
     "two, micro 1": {"training": {"micro_batch_size": 1}},
     "two, projector": {"training": {"zero_stage": 1, **PROJECTOR}},
@@ -252,6 +276,35 @@ def test_dropout_belongs_to_the_place_in_the_batch(study, alone, together):
     assert curve(study / "two, dropout") == pytest.approx(curve(study / "dropout"), rel=1e-5)
 
 
+def test_kept_out_pairs_change_nothing_for_the_others(study, alone, expected):
+    """The training is that of a file without them, and that of a study without a limit."""
+    out, without = study / "kept out", study / "without them"
+    assert (out / "metrics.jsonl").exists()
+    assert curve(out, "epoch") == curve(without, "epoch")
+    for output in (out, without):
+        assert_is_curve(output, expected["plain"])
+    for key, tensor in adapter(without).items():
+        torch.testing.assert_close(adapter(out)[key], tensor, rtol=1e-3, atol=1e-4)
+    assert json.loads((out / "run.json").read_text())["pairs"] == {"read": 13, "kept_out": 2}
+    listed = [json.loads(line) for line in (out / "kept_out.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["field"]) for row in listed] == [
+        ("long", "chosen"),
+        ("control", "chosen"),
+    ]
+    assert listed[0]["limit"] == 100 < listed[0]["prompt_tokens"] + listed[0]["answer_tokens"]
+    assert json.loads((without / "run.json").read_text())["pairs"] == {"read": 11, "kept_out": 0}
+    assert (without / "kept_out.jsonl").read_text() == ""
+    message = (study / "none left" / "error.txt").read_text()
+    assert "11 pairs (2 more are kept out) in 2 epochs do not fill a batch of 40" in message
+
+
+@TWO_PROCESSES
+def test_two_processes_keep_the_same_pairs_out(study, alone, together, expected):
+    assert_is_curve(study / "two, kept out", expected["plain"])
+    files = [study / name / "kept_out.jsonl" for name in ("kept out", "two, kept out")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
 def test_metrics_of_every_step(study, alone):
     metrics = metrics_of(study / "plain")
     assert [line["step"] for line in metrics] == [1, 2, 3, 4, 5]
@@ -295,7 +348,7 @@ def test_tensorboard_has_the_metrics(study, alone):
 
 def test_what_is_left_of_a_finished_run(study, alone):
     left = {path.name for path in (study / "plain").iterdir()}
-    assert left == {"adapter", "metrics.jsonl", "run.json", "tensorboard"}
+    assert left == {"adapter", "kept_out.jsonl", "metrics.jsonl", "run.json", "tensorboard"}
     resolved = json.loads((study / "plain" / "run.json").read_text())
     assert resolved["name"] == "plain"
     assert resolved["seed"] == 5
@@ -511,12 +564,13 @@ def reports(study, name):
 @pytest.mark.slow
 def test_a_killed_training_ends_like_an_undisturbed_one(study):
     training = {**PROJECTOR, "lora_dropout": 0.3, "batch_size": 2, "micro_batch_size": 1}
-    job = {"training": {**training, "save_steps": 3}}
+    training |= MAX_LENGTH
+    job = {"study": "with long", "training": {**training, "save_steps": 3}}
     start(study, 2, {"undisturbed": job})
     kill_when(study, 2, job, "killed", steps=5)
     assert len(list((study / "killed" / "checkpoints").glob("*/checkpoint-*"))) in (1, 2)
     # With a checkpoint at every step it is killed while saving, or right before or after.
-    again = {"training": {**training, "save_steps": 1}}
+    again = {"study": "with long", "training": {**training, "save_steps": 1}}
     kill_when(study, 2, again, "killed", steps=8)
     log = start(study, 2, {"killed": job})
     assert re.search("continuing after step ([789]|10) of 11", log)

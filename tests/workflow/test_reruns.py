@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmpref.digest import modules
+from mmpref.sampling.rejected import SAMPLERS
 
 ROOT = Path(__file__).parents[2]
 
@@ -14,14 +15,13 @@ SCORES = {"score", *REPORT}
 ANSWERS = {"respond_shard", "respond", *SCORES}
 TRAINING = {"train", *ANSWERS}
 REFERENCE = {"reference_shard", "reference", *TRAINING}
-SAMPLING = {"bdhs_shard", "bdhs_merge", "bdhs_statistics", *REFERENCE}
+SAMPLING = {"sample_shard", "sample_merge", "sample_statistics", *REFERENCE}
 DATA = {"dataset", "dataset_preferences", *SAMPLING}
 MODEL = {"toy_model", *(DATA - {"dataset", "dataset_preferences"})}
 
 GPU_WORK = {
-    "bdhs_shard",
-    "distortion_shard",
-    "bdhs_merge",
+    "sample_shard",
+    "sample_merge",
     "reference_shard",
     "reference",
     "train",
@@ -42,7 +42,7 @@ MATRIX = {
     "benchmarks/mmhal/score.py": set(),
     "benchmarks/mmhal/judge.txt": set(),
     "scoring/metric.py": SCORES,
-    "language/mentions.py": {"bdhs_statistics", *SCORES},
+    "language/mentions.py": {"sample_statistics", *SCORES},
     "objectives/dpo.py": TRAINING,
     "objectives/mdpo.py": TRAINING,
     "objectives/objective.py": TRAINING,
@@ -53,7 +53,11 @@ MATRIX = {
     "sampling/splitting.py": {*SAMPLING},
     "sampling/decoding.py": SAMPLING,
     "sampling/responses.py": ANSWERS,
-    "sampling/statistics.py": {"bdhs_statistics", "figures", "page", "all"},
+    "sampling/distortion.py": set(),
+    "logprobs/encoding.py": SAMPLING,
+    "hub.py": set(),
+    "fetching.py": set(),
+    "sampling/statistics.py": {"sample_statistics", "figures", "page", "all"},
     "datasets/toyworld.py": DATA,
     "datasets/local.py": set(),
     "toyworld/pretrain.py": MODEL,
@@ -109,7 +113,9 @@ def test_words_rerun_nothing(copy_of_finished, what):
 def test_no_gpu_work_depends_on_evaluation_or_reporting():
     """The matrix again, for every file there is: from the imports themselves."""
     source = ROOT / "src"
-    used = modules([ROOT / "scripts" / f"{script}.py" for script in GPU_WORK], source)
+    scripts = [ROOT / "scripts" / f"{script}.py" for script in GPU_WORK]
+    samplers = [source / "mmpref" / "sampling" / f"{name}.py" for name in SAMPLERS]
+    used = modules([*scripts, *samplers], source)
     layers = {
         path.relative_to(source / "mmpref").parts[0] for path in used if source in path.parents
     }
@@ -160,7 +166,7 @@ def test_mask_ratio_reruns_the_sampling_and_what_follows(copy_of_finished):
         lambda study: study["preferences"]["bdhs"]["bdhs"].update(mask_ratio=0.5)
     )
     planned = copy_of_finished.planned()
-    assert planned["bdhs_shard"] == 2
+    assert planned["sample_shard"] == 2
     assert planned["train"] == 1
     assert "toy_model" not in planned
 
@@ -171,10 +177,10 @@ def test_code_of_the_tables_reruns_tables_and_report(copy_of_finished):
 
 
 def test_a_rule_asked_for_reruns_with_its_consumers(copy_of_finished):
-    planned = copy_of_finished.planned("-R", "bdhs_merge")
-    assert planned["bdhs_merge"] == 1
+    planned = copy_of_finished.planned("-R", "sample_merge")
+    assert planned["sample_merge"] == 1
     assert planned["train"] == 1
-    assert not {"toy_model", "bdhs_shard"} & set(planned)
+    assert not {"toy_model", "sample_shard"} & set(planned)
 
 
 def test_one_file_can_be_asked_for(copy_of_finished):

@@ -257,7 +257,13 @@ def hub_dataset_arguments(wildcards):
     folder = "resources/datasets/{owner}/{repository}/{revision}/{selection}".format(
         **wildcards
     )
-    part = next(part for part in study.datasets.values() if folder in part.inputs)
+    parts = [part for part in study.datasets.values() if folder in part.inputs]
+    if not parts:
+        raise WorkflowError(
+            f"{folder}: no dataset of the study has these files; ask for the pairs of a dataset "
+            "(results/datasets/NAME/pairs.parquet), or give it `source: hub` in the study"
+        )
+    part = parts[0]
     return flags(
         repository=part.repository, revision=part.revision, files=sorted(part.files)
     )
@@ -269,11 +275,22 @@ def dataset_pairs(wildcards):
     return f"<results>/datasets/{dataset}/pairs.parquet"
 
 
+def sampling_of(wildcards):
+    """Return the settings of what makes the rejected answers of some preferences."""
+    return study.preferences[wildcards.preferences].sampler
+
+
+def sampler_code(wildcards):
+    """Return the file of the sampler, which no import leads to."""
+    name = study.preferences[wildcards.preferences].sampler_name
+    return ROOT / "src" / "mmpref" / "sampling" / f"{name}.py"
+
+
 def shards(wildcards):
     """Return the files of a sampling's shards, in the order of their numbers."""
     return [
         f"<results>/preferences/{wildcards.preferences}/shards/{shard}.parquet"
-        for shard in range(study.preferences[wildcards.preferences].sampler.shards)
+        for shard in range(sampling_of(wildcards).shards)
     ]
 
 
@@ -299,11 +316,6 @@ def gres(gpus):
 def minutes_of(kind, name):
     """Return the time limit of a job with a model of the study for which no rate is known."""
     return costs.limit(kind, study.models[name])
-
-
-def sampling_model(wildcards):
-    """Return the name of the model that makes the rejected answers of some preferences."""
-    return study.preferences[wildcards.preferences].sampler.model
 
 
 def training_memory(wildcards):

@@ -119,6 +119,11 @@ rule page:
         differences="<results>/tables/differences.csv",
         published=["<results>/tables/published.csv"] if study.published else [],
         figures="<results>/report/figures",
+        # Every seed of a run is trained on the same pairs.
+        trained=[
+            f"<results>/runs/{name}/seed{run.seeds[0]}/run.json"
+            for name, run in TRAINED.items()
+        ],
         preferences=[
             f"<results>/preferences/{name}/{file}"
             for name in SAMPLED
@@ -151,6 +156,7 @@ rule page:
         ),
         files=lambda wildcards, input: flags(
             published=input.published,
+            trained=input.trained,
             preferences=sorted({os.path.dirname(path) for path in input.preferences}),
         ),
         code=code("page.py", *of_kinds("score", *study.benchmarks.values())),

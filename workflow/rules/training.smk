@@ -65,6 +65,7 @@ rule train:
         adapter=directory("<results>/runs/{run}/seed{seed}/adapter"),
         metrics="<results>/runs/{run}/seed{seed}/metrics.jsonl",
         settings="<results>/runs/{run}/seed{seed}/run.json",
+        kept_out="<results>/runs/{run}/seed{seed}/kept_out.jsonl",
     log:
         "<results>/logs/train/{run}-seed{seed}.log",
     conda:

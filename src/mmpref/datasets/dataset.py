@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from mmpref.files import MANIFEST, replacing
 from mmpref.study.parts import Count, Part
 
 if TYPE_CHECKING:
     from mmpref.records.rows import Candidate, Quarantined, Skipped
 
 ABOUT = "dataset.json"
-MANIFEST = "manifest.json"
 
 
 class Dataset(Part):
@@ -60,7 +60,6 @@ class Dataset(Part):
 
         Raises InputError when the source cannot be read, or has too few pairs.
         """
-        from mmpref.files import replacing
         from mmpref.records.pairs import Pairs, write_valid_pairs
         from mmpref.records.rows import Skipped
         from mmpref.records.subset import drawn

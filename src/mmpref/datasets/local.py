@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from mmpref.datasets.conversations import Turn, prompt_of
 from mmpref.datasets.dataset import Dataset
 from mmpref.datasets.files import Found, content_id, demand_file, image_of, read_rows
 from mmpref.errors import InputError
-from mmpref.records.rows import IMAGE_PLACEHOLDER, Candidate
+from mmpref.records.rows import Candidate
 
 if TYPE_CHECKING:
     from mmpref.records.folders import ImageFolder
@@ -54,9 +55,10 @@ def read_local(
     there too; `/` as the folder allows all.
 
     `columns` gives the file's name for a column that is called otherwise there, as in
-    `{"prompt": "question"}`. A prompt or answer may be text or a conversation of one message;
-    LLaVA's placeholder `<image>` is removed from prompts. A row without id gets one made of its
-    content. Further rejected answers are in the columns `rejected_2`, `rejected_3`, ...
+    `{"prompt": "question"}`. A prompt or answer may be text or a conversation of one message. A
+    prompt has as many of LLaVA's placeholders `<image>` as the row has images, or none; they are
+    removed. A row without id gets one made of its content. Further rejected answers are in the
+    columns `rejected_2`, `rejected_3`, ...
 
     Raises InputError as `read_rows` does; `rejected` is required only where `require_rejected`.
     """
@@ -91,8 +93,6 @@ def _candidate(
     elif isinstance(id, int) and not isinstance(id, bool):
         id = str(id)
     texts = {name: _text(values[name]) for name in ("prompt", "chosen", "rejected")}
-    if isinstance(texts["prompt"], str):
-        texts["prompt"] = texts["prompt"].replace(IMAGE_PLACEHOLDER, "").strip()
     others = (_text(row.get(f"rejected_{n}")) for n in itertools.count(2))
     more = list(itertools.takewhile(lambda text: text is not None, others))
     images = values["images"] if values["images"] is not None else values["image"]
@@ -100,6 +100,8 @@ def _candidate(
         images = [images]
     if isinstance(images, list):
         images = [image_of(image, folder) for image in images]
+        if isinstance(texts["prompt"], str):
+            texts["prompt"] = prompt_of([Turn("user", texts["prompt"])], len(images))
     meta = {"row": number}
     return Candidate(
         str(path), number, id, images, **texts, source=path.name, meta=meta, more_rejected=more

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from mmpref.datasets.conversations import Turn, last_answer, prompt_of, turn_of, turns_of
-from mmpref.datasets.dataset import MANIFEST, Dataset
+from mmpref.datasets.dataset import Dataset
 from mmpref.datasets.files import READERS, Found, Make, content_id, image_of, read_rows
 from mmpref.errors import InputError
+from mmpref.files import MANIFEST
 from mmpref.records.rows import Candidate, RowError
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import Any
 import yaml
 from pydantic import Field
 
+from mmpref.datasets.conversations import Turn, prompt_of
 from mmpref.datasets.dataset import Dataset
-from mmpref.records.rows import IMAGE_PLACEHOLDER, RowError
+from mmpref.records.rows import RowError
 
 DOWNLOADS = Path(__file__).parents[1] / "downloads.yaml"
 FOLDER = "folder of its files; default: the pinned download"
@@ -53,8 +54,11 @@ def texts_of(row: dict[str, Any], *fields: str) -> list[str]:
 
 
 def question_of(text: Any) -> Any:
-    """Return a question without LLaVA's placeholder; what is no text as it is."""
-    return text.replace(IMAGE_PLACEHOLDER, "").strip() if isinstance(text, str) else text
+    """Return a question about one image without LLaVA's placeholder; what is no text as it is.
+
+    Raises RowError where there are more placeholders than the image.
+    """
+    return prompt_of([Turn("user", text)]) if isinstance(text, str) else text
 
 
 def file_name(path: str) -> str:

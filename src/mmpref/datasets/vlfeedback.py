@@ -42,7 +42,7 @@ class VLFeedbackDataset(PublicDataset):
         """Yield the pairs: several for each question, one after the other.
 
         An answer with a rating that is not a number is left out and put into quarantine; equal
-        ratings are counted as skipped.
+        ratings, and questions with fewer than two rated answers, are counted as skipped.
         """
         path = Path(self.folder, FILE)
         images = vlfeedback_images(self.images)
@@ -66,6 +66,9 @@ class VLFeedbackDataset(PublicDataset):
                 yield Quarantined(
                     str(path), number, f"{id}-{place}", error.field, error.reason, content
                 )
+        if len(rated) < 2:
+            yield Skipped("a question with fewer than two rated answers")
+            return
         for first, second in self._compared(rated):
             if first[0] == second[0]:
                 yield Skipped("two answers with equal ratings")
@@ -90,9 +93,7 @@ class VLFeedbackDataset(PublicDataset):
             )
 
     def _compared(self, rated: list[Any]) -> Iterator[tuple[Any, Any]]:
-        if len(rated) < 2:
-            yield from ()
-        elif self.pairing == "strict":
+        if self.pairing == "strict":
             yield from combinations(rated, 2)
         else:
             # Of equal ones max and min take the first.

@@ -1,6 +1,6 @@
 """Pairs on their way to a model: read by number and encoded, in the processes of a loader."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmpref.errors import InputError
 from mmpref.logprobs.degradation import degraded_images
+from mmpref.logprobs.encoding import Unfit, encode
 from mmpref.logprobs.forward import Example
 from mmpref.logprobs.views import ORIGINAL
 from mmpref.models import Processor
@@ -17,6 +18,9 @@ from mmpref.records.images import open_image
 from mmpref.records.rows import Pair
 
 T = TypeVar("T")
+
+OTHER_IMAGE = "other_image"
+"""The degraded image that is not of the size of the pair's own."""
 
 CACHE_BYTES = 10**9
 """Encoded originals kept in memory, on the whole machine."""
@@ -29,45 +33,14 @@ class Turn(NamedTuple):
     epoch: int
 
 
-def encode(
-    processor: Processor,
-    pair: Pair,
-    images: Mapping[str, Sequence[Image.Image]],
-    answers: Collection[str],
-) -> Example:
-    """Return a pair as token ids and pixels, its prompt once for each entry of `images`.
-
-    Raises InputError when the pair lacks one of `answers`, or is longer than the model can look
-    back: a cut answer would have another log-probability.
-    """
-    for name in answers:
-        if name not in pair.answers:
-            raise InputError(
-                f"pair {pair.id}: has no answer {name}, which the objective asks for; "
-                "give the pair one, or choose another objective"
-            )
-    try:
-        prompts = {
-            name: processor.encode_prompt(pair.prompt, those) for name, those in images.items()
-        }
-        encoded = {name: processor.encode_answer(pair.answers[name]) for name in answers}
-    except InputError as error:
-        raise InputError(f"pair {pair.id}: {error}") from None
-    longest = max(map(len, prompts.values())) + max(map(len, encoded.values()))
-    if longest > processor.context_length:
-        raise InputError(
-            f"pair {pair.id}: image, prompt and answer are {longest} tokens, the model looks back "
-            f"{processor.context_length}; remove the pair or shorten its texts"
-        )
-    return Example(pair.id, prompts, encoded)
-
-
 @dataclass(eq=False)
 class Examples(Dataset[Example]):
     """Encodes a pair when its turn comes; what is the same in every epoch is kept if it fits.
 
     `images` are the kinds of image that prompts are about (`View.image`), `seeds` the study's seed
-    for each degraded one; `free_bytes` is how much may still be kept.
+    for each degraded one; `free_bytes` is how much may still be kept. A pair with more than
+    `max_length` tokens, or than the model can look back, raises Unfit. All its answers count, and
+    no image of another pair: whatever a run looks at, the same pairs are left.
     """
 
     processor: Processor
@@ -76,6 +49,7 @@ class Examples(Dataset[Example]):
     answers: Sequence[str]
     seeds: Mapping[str, int]
     free_bytes: int = 0
+    max_length: int | None = None
     cache: dict[int, Example] = field(default_factory=dict, init=False)
 
     def __getitem__(self, turn: Turn) -> Example:
@@ -91,7 +65,16 @@ class Examples(Dataset[Example]):
             for image in self.images
             if image not in prompts
         }
-        example = encode(self.processor, pair, pictures, self.answers)
+        try:
+            example = self._encoded(pair, pictures)
+        except Unfit:
+            if OTHER_IMAGE not in pictures:
+                raise
+            # The image of another pair may be larger, and so have more tokens.
+            sizes = [open_image(data).size for data in pair.images]
+            others = zip(pictures[OTHER_IMAGE], sizes, strict=True)
+            pictures[OTHER_IMAGE] = [image.resize(size) for image, size in others]
+            example = self._encoded(pair, pictures)
         if kept is None and ORIGINAL in self.images:
             original = example.prompts[ORIGINAL]
             size = sum(tensor.nbytes for tensor in (original.input_ids, *original.pixels.values()))
@@ -99,6 +82,14 @@ class Examples(Dataset[Example]):
                 self.free_bytes -= size
                 self.cache[turn.number] = Example(pair.id, {ORIGINAL: original}, example.answers)
         return Example(pair.id, prompts | example.prompts, example.answers)
+
+    def _encoded(self, pair: Pair, pictures: Mapping[str, Sequence[Image.Image]]) -> Example:
+        context = self.processor.context_length
+        limit = min(context, self.max_length or context)
+        answers = dict.fromkeys([*self.answers, *pair.answers])
+        example = encode(self.processor, pair, pictures, answers, limit)
+        own = {name: example.answers[name] for name in self.answers}
+        return Example(pair.id, example.prompts, own)
 
 
 def workers_for(device: torch.device) -> int:

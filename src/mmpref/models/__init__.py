@@ -1,4 +1,4 @@
 from mmpref.models.family import Prompt
-from mmpref.models.vlm import Processor, VisionLanguageModel
+from mmpref.models.vlm import ControlToken, Processor, VisionLanguageModel
 
-__all__ = ["Processor", "Prompt", "VisionLanguageModel"]
+__all__ = ["ControlToken", "Processor", "Prompt", "VisionLanguageModel"]

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from mmpref.errors import InputError
-from mmpref.files import replacing
+from mmpref.files import MANIFEST, replacing
 from mmpref.models.vlm import VisionLanguageModel
 from mmpref.randomness import seed_of
 from mmpref.study.runs import Training
 
 BESIDE_WEIGHTS = {".json", ".jinja", ".model", ".txt"}
-OF_THE_DOWNLOAD = {"model.safetensors.index.json", "manifest.json"}
+OF_THE_DOWNLOAD = {"model.safetensors.index.json", MANIFEST}
 
 
 def with_adapter(vlm: VisionLanguageModel, training: Training, seed: int) -> peft.PeftModel:

@@ -15,10 +15,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mmpref.errors import InputError
-from mmpref.files import replacing
+from mmpref.files import MANIFEST, replacing
 from mmpref.study.models import BUNNY
 
-CONFIG, MANIFEST = "config.json", "manifest.json"
+CONFIG = "config.json"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 TOWER = "siglip-so400m-patch14-384"

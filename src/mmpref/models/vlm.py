@@ -1,5 +1,6 @@
 """A multimodal language model as the rest of the project sees it, and its processor."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,28 @@ from mmpref.models.family import Family, Prompt, family_of
 from mmpref.models.placement import place, rooms
 
 
+class ControlToken(InputError):
+    """A text holds what the tokenizer makes a control token of, as `<|im_end|>`, or an image.
+
+    `reason` is a predicate that says which.
+    """
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(reason, text)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the text {self.args[1][:60]!r} {self.reason}; remove it there"
+
+
 class Processor:
     """Texts and images to tokens and pixels, and back: no weights, and can be pickled.
 
     `hf` is the processor of transformers, `tokenizer` that of answers. `image_token_id` stands
     where image features go, `stop_token_ids` end an answer, `eos_token_id` ends one that is trained
     on. No answer may hold `unsampled_token_ids`: special tokens (images would lack their features),
-    ids without a token.
+    ids without a token. Nor may a text that is encoded: what users and data say is text, never the
+    end of a turn or an image.
     """
 
     def __init__(self, hf: Any, family: Family) -> None:
@@ -38,6 +54,13 @@ class Processor:
             *(self.image_token_id, *self.tokenizer.all_special_ids),
             *range(len(self.tokenizer), vocabulary),
         }
+        # Image tokens too: those that features replace, and what the processor replaces by them.
+        control = {
+            *(token.content for _, token in added if token.special),
+            *self.tokenizer.all_special_tokens,
+            *(self.tokenizer.convert_ids_to_tokens(self.image_token_id), hf.image_token),
+        }
+        self._control = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))))
         # An image token may lie beyond the vocabulary (Bunny's does): there is no logit for it.
         self.unsampled_token_ids = sorted(
             {token_id for token_id in unsampled if token_id < vocabulary} - set(self.stop_token_ids)
@@ -63,18 +86,18 @@ class Processor:
         """Encode a question about `images` in the model's chat template.
 
         Raises:
-            InputError: the question contains the model's image placeholder.
+            ControlToken: the question holds one, or stands for an image.
         """
-        self._refuse_placeholder(question, "prompt")
+        self._refuse_control(question)
         return self.family.encode_prompt(self.hf, question, images)
 
     def encode_answer(self, answer: str) -> Tensor:
         """Return the ids [R] of an answer, the end-of-sequence token included.
 
         Raises:
-            InputError: the answer contains the model's image placeholder.
+            ControlToken: the answer holds one, or stands for an image.
         """
-        self._refuse_placeholder(answer, "answer")
+        self._refuse_control(answer)
         token_ids = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
         return torch.tensor([*token_ids, self.eos_token_id])
 
@@ -84,18 +107,9 @@ class Processor:
             token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
 
-    def _refuse_placeholder(self, text: str, field_name: str) -> None:
-        # Where features go, and what the processor puts these tokens in the place of.
-        placeholders = {
-            self.tokenizer.convert_ids_to_tokens(self.image_token_id),
-            self.hf.image_token,
-        }
-        for placeholder in sorted(placeholders):
-            if placeholder in text:
-                raise InputError(
-                    f"{field_name} {text[:60]!r} contains {placeholder}, which stands for an "
-                    "image; remove it from the text: images are given in the `images` field"
-                )
+    def _refuse_control(self, text: str) -> None:
+        if found := self._control.search(text):
+            raise ControlToken(f"holds a control token of the model ({found[0]})", text)
 
 
 @dataclass(eq=False)

@@ -15,11 +15,10 @@ import pandas as pd
 import yaml
 
 from mmpref.errors import InputError
-from mmpref.files import replacing, sha256
+from mmpref.files import MANIFEST, replacing, sha256
 from mmpref.fingerprint import model_identity
 from mmpref.reporting.tables import with_interval
 
-MANIFEST = "manifest.json"
 ABOUT = "dataset.json"
 """Beside the pairs of a dataset: `origins`, a list of {source, revision, licence}."""
 

@@ -64,6 +64,7 @@ def write_page(
     study: str,
     versions: Mapping[str, str],
     published: tuple[pd.DataFrame, Comparison] | None = None,
+    kept_out: Mapping[str, Mapping[str, int]] | None = None,
     gallery: int = 36,
     failures: int = 100,
 ) -> None:
@@ -75,7 +76,8 @@ def write_page(
     `seed`, the study's; it shows the answers of each run's first training seed. Of those that are
     flawed or hard to judge up to `failures` are listed, drawn in the same way. `study` is the
     study file's text, `versions` what it ran with; `published` is the table of
-    `reporting.published` with what is said about it. Whatever is empty or None has no section.
+    `reporting.published` with what is said about it. `kept_out` has `pairs` of run.json of the runs
+    for which the model could not be given some. Whatever is empty or None has no section.
     Raises InputError when an image that is to be shown cannot be read.
     """
     environment = jinja2.Environment(
@@ -106,6 +108,7 @@ def write_page(
         gallery=_gallery(results, items, seed, gallery),
         failures=_failures(results, seed, failures),
         published=published and _published(*published),
+        kept_out=kept_out,
         study=study,
         versions=versions,
     )

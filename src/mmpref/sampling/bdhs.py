@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmpref.errors import InputError
 from mmpref.journal import Journal
 from mmpref.language.similarity import Similarity
+from mmpref.logprobs.encoding import Unfit, encode
+from mmpref.logprobs.views import ORIGINAL
 from mmpref.models import Prompt, VisionLanguageModel
 from mmpref.progress import track
 from mmpref.randomness import generator
@@ -24,7 +25,8 @@ from mmpref.records.images import open_image
 from mmpref.records.rows import Pair, shard_of
 from mmpref.sampling.decoding import Completion, Job, Request, Sampler
 from mmpref.sampling.noise import noisy
-from mmpref.sampling.shards import shard_key, with_rejected
+from mmpref.sampling.rejected import with_rejected
+from mmpref.sampling.shards import shard_key
 from mmpref.sampling.splitting import Opening, split
 from mmpref.study.preferences import Bdhs
 
@@ -49,14 +51,11 @@ def sample_shard(
 
     An interrupted call goes on with the batches in the file `journal`; the caller removes it. In
     float32, equal seeds give equal answers whatever the batch size, shards or interruptions.
-
-    Raises:
-        InputError: a pair's prompt or chosen answer contains the model's image placeholder.
     """
     pairs = shard_of(pairs, shard, shards)
     key, ids = shard_key(vlm, pairs, settings, seed), [pair.id for pair in pairs]
     sampler = Sampler(vlm, settings.temperature, settings.top_p)
-    seen = Seen(vlm)
+    seen = Seen(vlm, vlm.processor.context_length - settings.max_new_tokens)
     last: dict[str, dict[str, Any]] = {name: {"accepted": False, "iteration": 0} for name in ids}
     with Journal(journal, key) as done:
         last.update((row["id"], row) for row in done.rows)
@@ -89,12 +88,26 @@ def visible_tokens(prompt: Prompt, mask_ratio: float, rng: np.random.Generator) 
 
 
 class Seen:
-    """What is the same at every try, read once: kept while it fits."""
+    """What is the same at every try, read once: kept while it fits.
 
-    def __init__(self, vlm: VisionLanguageModel) -> None:
+    Prompt and chosen answer may have `limit` tokens.
+    """
+
+    def __init__(self, vlm: VisionLanguageModel, limit: int) -> None:
         self.vlm = vlm
+        self.limit = limit
+        self.encoded: dict[str, tuple[Prompt, int]] = {}
         self.kept: dict[str, tuple[Prompt, int, Tensor]] = {}
         self.free_bytes = SEEN_BYTES
+
+    def unfit(self, pair: Pair) -> dict[str, Any] | None:
+        """Return why the model cannot be given a pair (`Unfit.facts`), if so."""
+        try:
+            if pair.id not in self.kept:
+                self.encoded[pair.id] = self._encoded(pair)
+        except Unfit as error:
+            return error.facts
+        return None
 
     def __call__(self, pairs: Sequence[Pair]) -> list[tuple[Prompt, int, Tensor]]:
         """Return of each pair: prompt, tokens of the chosen answer, features [image tokens, H]."""
@@ -128,13 +141,11 @@ class Seen:
         ]
 
     def _encoded(self, pair: Pair) -> tuple[Prompt, int]:
-        processor = self.vlm.processor
-        try:
-            images = [open_image(data) for data in pair.images]
-            prompt = processor.encode_prompt(pair.prompt, images)
-            return prompt, len(processor.encode_answer(pair.chosen))
-        except InputError as error:
-            raise InputError(f"pair {pair.id}: {error}") from error
+        if pair.id in self.encoded:
+            return self.encoded.pop(pair.id)
+        images = {ORIGINAL: [open_image(data) for data in pair.images]}
+        example = encode(self.vlm.processor, pair, images, ("chosen",), self.limit)
+        return example.prompts[ORIGINAL], len(example.answers["chosen"])
 
 
 def attempt(
@@ -159,7 +170,19 @@ def attempt(
       for a sentence, and that plus twice the length of the chosen answer for a free answer;
     - `sentences`: for each its `kept` first part, its `completed` second part and whether its yes
       or no was `swapped`; empty for a free answer.
+
+    The row of a pair that the model cannot be given has `id`, `iteration`, an empty `text`, and
+    `unfit`, why.
     """
+    reasons = {pair.id: seen.unfit(pair) for pair in pairs}
+    rows: list[dict[str, Any]] = [
+        {"id": name, "iteration": iteration, "text": "", "accepted": True, "unfit": reason}
+        for name, reason in reasons.items()
+        if reason
+    ]
+    pairs = [pair for pair in pairs if not reasons[pair.id]]
+    if not pairs:
+        return rows
     is_last = iteration == settings.iterations
     free = is_last and iteration > 1
     if settings.noise_step is None:
@@ -172,7 +195,8 @@ def attempt(
     for number, (pair, (prompt, length, features)) in enumerate(zip(pairs, looked, strict=True)):
         draws = generator(seed, "bdhs-mask", pair.id, iteration)
         visible = visible_tokens(prompt, settings.mask_ratio, draws)
-        limit = settings.max_new_tokens + (2 * length if free else 0)
+        room = sampler.vlm.processor.context_length - len(prompt)
+        limit = min(settings.max_new_tokens + (2 * length if free else 0), room)
         if free:
             openings = [Opening([], None, "", "", False)]
         else:
@@ -187,7 +211,6 @@ def attempt(
     done = dict(sampler.complete(jobs))
     texts = [_joined(openings, done[number]) for number, openings in enumerate(cut)]
     scores = similarity(texts, [pair.chosen for pair in pairs])
-    rows = []
     for pair, job, openings, text, score in zip(pairs, jobs, cut, texts, scores, strict=True):
         differs = bool(text) and text.split() != pair.chosen.split()
         seen_of_image = job.visible[job.prompt.is_image]

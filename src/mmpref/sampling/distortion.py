@@ -16,7 +16,7 @@ from torch import Tensor
 from mmpref.journal import Journal
 from mmpref.language.similarity import Similarity
 from mmpref.logprobs.attention import read
-from mmpref.logprobs.examples import encode
+from mmpref.logprobs.encoding import Unfit, encode
 from mmpref.logprobs.forward import CHUNK_VALUES
 from mmpref.logprobs.layout import scoring_layout
 from mmpref.logprobs.views import ORIGINAL
@@ -26,11 +26,12 @@ from mmpref.randomness import generator
 from mmpref.records.images import open_image
 from mmpref.records.rows import Pair, shard_of
 from mmpref.sampling.noise import noisy
-from mmpref.sampling.shards import shard_key, with_rejected
+from mmpref.sampling.rejected import with_rejected
+from mmpref.sampling.shards import shard_key
 from mmpref.study.preferences import Distortion
 
 
-def distort_shard(
+def sample_shard(
     vlm: VisionLanguageModel,
     similarity: Similarity,
     pairs: Sequence[Pair],
@@ -47,11 +48,8 @@ def distort_shard(
     rejected answer may be empty or equal the chosen one; `write_valid_pairs` sorts such pairs out.
 
     An interrupted call goes on with the batches in the file `journal`; the caller removes it. In
-    float32, equal seeds give equal answers whatever the batch size, shards or interruptions.
-
-    Raises:
-        InputError: a pair's text contains the model's image placeholder, or the chosen answer is
-            longer than the model can look back.
+    float32, equal seeds give equal answers whatever the batch size, shards or interruptions. Of a
+    pair that the model cannot be given, `unfit` says why.
     """
     pairs = shard_of(pairs, shard, shards)
     with Journal(journal, shard_key(vlm, pairs, settings, seed)) as done:
@@ -69,22 +67,31 @@ def distort_shard(
 def _distorted(
     vlm: VisionLanguageModel, similarity: Similarity, pairs: Sequence[Pair], step: int, seed: int
 ) -> list[dict[str, Any]]:
-    prompts, answers = [], []
+    rows: dict[str, dict[str, Any]] = {}
+    read_whole, prompts, answers = [], [], []
     for pair in pairs:
         images = {ORIGINAL: [open_image(data) for data in pair.images]}
-        example = encode(vlm.processor, pair, images, ("chosen",))
+        try:
+            limit = vlm.processor.context_length
+            example = encode(vlm.processor, pair, images, ("chosen",), limit)
+        except Unfit as error:
+            rows[pair.id] = {"id": pair.id, "text": "", "unfit": error.facts}
+            continue
+        read_whole.append(pair)
         draws = generator(seed, "distortion-noise", pair.id)
         prompts.append(noisy(example.prompts[ORIGINAL], step, draws))
         answers.append(example.answers["chosen"])
+    if not read_whole:
+        return list(rows.values())
     expected = expected_tokens(vlm, prompts, answers)
     ends = set(vlm.processor.stop_token_ids)
     texts = [
         vlm.processor.decode([token for token in tokens.tolist() if token not in ends]).strip()
         for tokens in expected
     ]
-    scores = similarity(texts, [pair.chosen for pair in pairs])
-    return [
-        {
+    scores = similarity(texts, [pair.chosen for pair in read_whole])
+    rows |= {
+        pair.id: {
             "id": pair.id,
             "text": text,
             "noise_step": step,
@@ -93,9 +100,10 @@ def _distorted(
             "changed": int((tokens != answer).sum()),
         }
         for pair, text, score, tokens, answer in zip(
-            pairs, texts, scores, expected, answers, strict=True
+            read_whole, texts, scores, expected, answers, strict=True
         )
-    ]
+    }
+    return [rows[pair.id] for pair in pairs]
 
 
 @torch.no_grad()

@@ -4,15 +4,18 @@ In bfloat16 a weight keeps eight bits, so that a small change of a large weight 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mmpref.errors import InputError
 from mmpref.files import replacing
-from mmpref.logprobs.examples import encode
+from mmpref.logprobs.encoding import Unfit, encode
 from mmpref.logprobs.forward import Example, log_probabilities
 from mmpref.logprobs.views import ORIGINAL, View
 from mmpref.models import VisionLanguageModel
@@ -38,15 +41,18 @@ def compare_merged(
 ) -> None:
     """Write how a merged model differs from the model with the adapter beside it, as JSON.
 
-    On the first pairs of a file: greedy answers, and the mean and the largest absolute difference
-    of a token's log-probability. What the adapter changes of the model says what that amounts to.
+    On the first pairs of a file that the model can be given: greedy answers, and the mean and the
+    largest absolute difference of a token's log-probability. What the adapter changes of the model
+    says what that amounts to.
 
     Raises:
         InputError: a folder or the file of pairs is missing or damaged.
     """
-    some = [pair for pair, _ in zip(Pairs(pairs), range(PAIRS), strict=False)]
     vlm = VisionLanguageModel.load(model, dtype)
-    examples = _encoded(vlm, some)
+    some = list(islice(_encoded(vlm, Pairs(pairs)), PAIRS))
+    if not some:
+        raise InputError(f"{pairs}: none of the pairs fits into the model; take other pairs")
+    examples = [example for _, example in some]
     adapted = with_saved_adapter(vlm, adapter)
     with adapted.disable_adapter():
         base = _logps(vlm, examples)
@@ -56,7 +62,7 @@ def compare_merged(
     found, merged_answers = _logps(whole, examples), _answers(whole, examples)
     compared = [
         {"id": pair.id, "prompt": pair.prompt, "adapter": before, "merged": after}
-        for pair, before, after in zip(some, answers, merged_answers, strict=True)
+        for (pair, _), before, after in zip(some, answers, merged_answers, strict=True)
     ]
     same = sum(before == after for before, after in zip(answers, merged_answers, strict=True))
     difference, change = _difference(found, separate), _difference(separate, base)
@@ -79,14 +85,13 @@ def compare_merged(
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def _encoded(vlm: VisionLanguageModel, pairs: Sequence[Pair]) -> list[Example]:
+def _encoded(vlm: VisionLanguageModel, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Example]]:
     answers = [view.answer for view in VIEWS]
-    return [
-        encode(
-            vlm.processor, pair, {ORIGINAL: [open_image(image) for image in pair.images]}, answers
-        )
-        for pair in pairs
-    ]
+    limit = vlm.processor.context_length
+    for pair in pairs:
+        images = {ORIGINAL: [open_image(image) for image in pair.images]}
+        with suppress(Unfit):
+            yield pair, encode(vlm.processor, pair, images, answers, limit)
 
 
 @torch.no_grad()

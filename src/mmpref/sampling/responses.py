@@ -13,8 +13,8 @@ from mmpref.errors import InputError
 from mmpref.files import replacing
 from mmpref.fingerprint import fingerprint
 from mmpref.journal import Journal, key_of
-from mmpref.models import Prompt, VisionLanguageModel
-from mmpref.progress import track
+from mmpref.models import ControlToken, Prompt, VisionLanguageModel
+from mmpref.progress import say, track
 from mmpref.records.images import open_image
 from mmpref.records.items import Item, load_image
 from mmpref.sampling.decoding import Job, Request, Sampler
@@ -31,20 +31,33 @@ def answer(
 ) -> Iterator[tuple[int, str, bool]]:
     """Yield number, greedy answer, and whether it ended before `max_new_tokens`.
 
-    Answers come in the order in which they are finished, `batch_size` are made side by side.
+    Answers come in the order in which they are finished, `batch_size` are made side by side. One
+    does not go on where the model can no longer look back; where the prompt alone is that long, it
+    is empty.
+
+    Raises:
+        InputError: a prompt holds a control token of the model.
     """
-    request = Request([], np.zeros(max_new_tokens))
+    full: list[int] = []
 
     def jobs() -> Iterator[Job]:
         encoded = ((number, _prompt(vlm, items[number])) for number in numbers)
         # Those of about the same length together, as far as can be told without reading all.
         while some := list(islice(encoded, 4 * batch_size)):
             for number, prompt in sorted(some, key=lambda one: -len(one[1])):
+                room = min(max_new_tokens, vlm.processor.context_length - len(prompt))
+                if room < 1:
+                    full.append(number)
+                    continue
+                request = Request([], np.zeros(room))
                 yield Job(number, prompt, [request], torch.ones(len(prompt), dtype=torch.bool))
 
     sampler = Sampler(vlm, temperature=0, top_p=1)
     for number, (completion,) in sampler.complete(jobs(), batch_size):
         yield number, completion.text, completion.end == "answer"
+    if full:
+        say(f"{len(full)} prompts are longer than the model can look back: no answers to them")
+    yield from ((number, "", False) for number in full)
 
 
 def write_responses(
@@ -103,4 +116,7 @@ def write_responses(
 
 def _prompt(vlm: VisionLanguageModel, item: Item) -> Prompt:
     images = [open_image(load_image(image)) for image in item.images]
-    return vlm.processor.encode_prompt(item.prompt, images)
+    try:
+        return vlm.processor.encode_prompt(item.prompt, images)
+    except ControlToken as error:
+        raise InputError(f"item {item.id}: {error}") from None

@@ -3,8 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -12,9 +10,6 @@ from mmpref.fingerprint import fingerprint
 from mmpref.models import VisionLanguageModel
 from mmpref.records.rows import Pair
 from mmpref.study.parts import Part
-
-SAMPLERS = ("bdhs", "distortion")
-"""What makes rejected answers, by its name in a study."""
 
 
 def shard_key(vlm: VisionLanguageModel, pairs: Sequence[Pair], settings: Part, seed: int) -> str:
@@ -26,16 +21,6 @@ def shard_key(vlm: VisionLanguageModel, pairs: Sequence[Pair], settings: Part, s
     for pair in pairs:
         content.update(content_of(pair.id, pair.images, pair.prompt, pair.chosen))
     return content.hexdigest()[:16]
-
-
-def with_rejected(pair: Pair, sampler: str, row: dict[str, Any]) -> Pair:
-    """Return a pair with the `text` of a journal's row; the rest of the row is `meta[sampler]`.
-
-    What an earlier sampler wrote there about the answer that is replaced goes with it.
-    """
-    record = {name: value for name, value in row.items() if name not in ("id", "text", "accepted")}
-    kept = {name: value for name, value in pair.meta.items() if name not in SAMPLERS}
-    return replace(pair, rejected=row["text"], meta={**kept, sampler: record})
 
 
 def content_of(name: str, images: Iterable[bytes], *texts: str) -> bytes:

@@ -8,13 +8,15 @@ import numpy as np
 
 from mmpref.language.mentions import find_mentions
 from mmpref.records.rows import Pair
+from mmpref.sampling.rejected import record_of
 
 
 def statistics(pairs: Iterable[Pair]) -> dict[str, Any]:
     """Return statistics of all sampled pairs, the quarantined ones included.
 
     - `variant`: `attention` or `noise` (BDHS), or `distortion`, and its `noise_step` (or null);
-    - `pairs`: how many; `iterations`: how many of them came from which iteration, as text;
+    - `pairs`: how many; `unfit`: how many of them the model could not be given, and which count
+      nowhere else; `iterations`: how many came from which iteration, as text;
     - `free`: how many were sampled without guidance, in the last iteration;
     - `same`, `empty`, `unfinished`: how many equal the chosen answer or say nothing, and so cannot
       be trained on, or ran into the limit of tokens;
@@ -29,7 +31,10 @@ def statistics(pairs: Iterable[Pair]) -> dict[str, Any]:
     scores: list[float] = []
     variant = noise_step = None
     for pair in pairs:
-        record = pair.meta.get("bdhs") or pair.meta["distortion"]
+        record = record_of(pair.meta)
+        if "unfit" in record:
+            sums["unfit"] += 1
+            continue
         # Shards are of one setting, so all pairs are of one variant.
         variant, noise_step = _variant(record)
         iterations[record.get("iteration", 1)] += 1
@@ -47,7 +52,8 @@ def statistics(pairs: Iterable[Pair]) -> dict[str, Any]:
     numbers: dict[str, Any] = {
         "variant": variant,
         "noise_step": noise_step,
-        "pairs": len(scores),
+        "pairs": len(scores) + sums["unfit"],
+        "unfit": sums["unfit"],
         "iterations": {str(number): iterations[number] for number in sorted(iterations)},
         **{name: sums[name] for name in ("free", "same", "empty", "unfinished")},
         **(

@@ -57,12 +57,6 @@ class Bdhs(Part):
             )
         return {"mask_ratio": 0.0, **data}
 
-    @property
-    def encoder_folder(self) -> str | None:
-        """The folder of the sentence encoder; None for one that is built in."""
-        folders = {"exact": None, "minilm": None, "mpnet": MPNET}
-        return folders.get(self.encoder, self.encoder)
-
 
 class Distortion(Part):
     """POVID-style distortion: the tokens that a model expects under a noisy image."""
@@ -73,7 +67,8 @@ class Distortion(Part):
     )
     encoder: str = Field(
         "minilm",
-        description="similarity, which is only shown: `exact`, `minilm`, or an encoder's folder",
+        description="similarity, which is only shown: `exact`, `minilm`, `mpnet`, or the folder of "
+        "a sentence encoder",
     )
     shards: Count = Field(1, description="jobs the reading is split into")
     batch_size: Count = Field(16, description="answers read at the same time")
@@ -92,6 +87,19 @@ class Preferences(Part):
     def sampler(self) -> Bdhs | Distortion | None:
         """What makes the rejected answers, if they are not the dataset's own."""
         return self.bdhs or self.distortion
+
+    @property
+    def sampler_name(self) -> str | None:
+        """What the study calls it, and its module in `mmpref.sampling`."""
+        return next((name for name in ("bdhs", "distortion") if getattr(self, name)), None)
+
+    @property
+    def encoder_folder(self) -> str | None:
+        """The folder of the sampler's sentence encoder; None for one that is built in."""
+        if self.sampler is None:
+            return None
+        folders = {"exact": None, "minilm": None, "mpnet": MPNET}
+        return folders.get(self.sampler.encoder, self.sampler.encoder)
 
     @model_validator(mode="after")
     def _one_sampler(self) -> "Preferences":

@@ -25,6 +25,8 @@ class Stored(Part):
     epochs: Count = 1
     seed: int | None = None
     """The study's, which degraded images depend on; none for the original image."""
+    max_length: int | None = None
+    """Pairs with more tokens are kept out, as are those that the model cannot look back over."""
 
 
 def stored_for(
@@ -42,6 +44,7 @@ def stored_for(
         by_token=any(run.by_token for run in users),
         epochs=1 if image == ORIGINAL else max(run.training.epochs for run in users),
         seed=None if image == ORIGINAL else seed,
+        max_length=users[0].training.max_length,
     )
 
 

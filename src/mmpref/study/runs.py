@@ -34,6 +34,11 @@ class Training(Part):
     dtype: Literal["float32", "bfloat16"] = Field(
         "bfloat16", description="of the whole study: sampling, reference, policy and answers"
     )
+    max_length: Count | None = Field(
+        None,
+        description="of the whole study: pairs with more tokens (image, prompt and the longest "
+        "answer) are kept out; default: only those that the model cannot look back over",
+    )
     gradient_checkpointing: bool = False
     zero_stage: Literal[0, 1, 2, 3] = Field(2, description="config/deepspeed/zeroN.json")
     save_steps: Count = Field(100, description="optimiser steps between checkpoints")

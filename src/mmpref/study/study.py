@@ -23,6 +23,12 @@ from mmpref.study.registry import OneOf
 from mmpref.study.report import Report, Table
 from mmpref.study.runs import Run, Training
 
+OF_ALL_RUNS = {
+    "dtype": "policy and reference must have one precision",
+    "max_length": "all runs must train on the same pairs",
+}
+"""Settings of `training` that no run has of its own, and why."""
+
 
 class Study(Part):
     """A whole study."""
@@ -72,11 +78,11 @@ class Study(Part):
                     f"defined are: {', '.join(known) or 'none'}"
                 )
         for name, run in self.runs.items():
-            if run.training.dtype != self.training.dtype:
-                raise ValueError(
-                    f"runs.{name}.training.dtype: policy and reference must have one precision; "
-                    "give `dtype` in the study's `training`"
-                )
+            for key, why in OF_ALL_RUNS.items():
+                if getattr(run.training, key) != getattr(self.training, key):
+                    raise ValueError(
+                        f"runs.{name}.training.{key}: {why}; give `{key}` in the study's `training`"
+                    )
         self.comparison()
         return self
 

@@ -1,6 +1,6 @@
 """From preference pairs to what a training step eats, in an order that belongs to the run."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from torch.utils.data import Dataset
@@ -18,21 +18,30 @@ class Order:
 
     An epoch's order depends on the run's seed and the epoch alone. A batch may reach into the next
     epoch, so every batch is full; what is left after the last epoch, less than a batch, is dropped.
-    `lengths` are those of the pairs' answers.
+    `lengths` are those of the answers of all pairs, also of those that are `kept_out`.
     """
 
-    def __init__(self, lengths: Sequence[int], epochs: int, batch_size: int, seed: int) -> None:
-        pairs = len(lengths)
-        if pairs * epochs < batch_size:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        epochs: int,
+        batch_size: int,
+        seed: int,
+        kept_out: Collection[int] = (),
+    ) -> None:
+        numbers = [number for number in range(len(lengths)) if number not in kept_out]
+        if len(numbers) * epochs < batch_size:
+            without = f" ({len(kept_out)} more are kept out)" if kept_out else ""
             raise InputError(
-                f"{pairs} pairs in {epochs} epochs do not fill a batch of {batch_size}: "
-                "lower training.batch_size or raise training.epochs"
+                f"{len(numbers)} pairs{without} in {epochs} epochs do not fill a batch of "
+                f"{batch_size}: lower training.batch_size or raise training.epochs"
             )
         self.turns = [
-            Turn(int(number), epoch)
+            Turn(numbers[place], epoch)
             for epoch in range(epochs)
-            for number in generator(seed, "data-order", epoch).permutation(pairs)
+            for place in generator(seed, "data-order", epoch).permutation(len(numbers))
         ]
+        self.pairs = len(numbers)
         self.lengths = lengths
         self.batch_size = batch_size
         self.steps = len(self.turns) // batch_size

@@ -55,6 +55,9 @@ class Files:
 def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
     """Train a run and write to `output`: adapter/, metrics.jsonl, run.json, tensorboard/.
 
+    `kept_out.jsonl` there lists the pairs that the model cannot be given (`Unfit.facts`), `pairs`
+    in run.json counts them.
+
     Every process of the run calls this. Checkpoints lie in `output`/checkpoints until the run is
     finished; a run that was killed continues from the last one, with any number of processes.
 
@@ -67,11 +70,18 @@ def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
         raise InputError(f"runs.{name}: has no objective to train with; give it one")
     processes = Processes.start()
     pairs = Pairs(files.pairs)
-    order = Order(pairs.answer_lengths.tolist(), training.epochs, training.batch_size, seed)
     facts = processes.from_first(lambda: origin(files.pairs, files.model, training.dtype))
     reference = read_reference(
-        files.reference, facts, len(pairs), objective.views, objective.by_token, training.epochs
+        files.reference,
+        facts,
+        len(pairs),
+        objective.views,
+        objective.by_token,
+        training.epochs,
+        training.max_length,
     )
+    lengths, kept_out = pairs.answer_lengths.tolist(), reference.kept_out
+    order = Order(lengths, training.epochs, training.batch_size, seed, kept_out)
     config = deepspeed_config(files.deepspeed, training, processes)
     settings = {
         **facts,
@@ -105,6 +115,7 @@ def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
             answers=list(dict.fromkeys(view.answer for view in objective.views)),
             seeds=reference.seeds,
             free_bytes=CACHE_BYTES // (processes.on_this_machine * max(1, workers)),
+            max_length=training.max_length,
         )
         dataset = PairDataset(examples, reference, objective.views)
         turns = order.micro_batches(
@@ -117,11 +128,15 @@ def train(name: str, run: Run, seed: int, files: Files, output: Path) -> None:
         if processes.is_first:
             board = output / "tensorboard"
             log = MetricsLog(work / "metrics.jsonl", board, done, order.steps)
-        end = loop.run(batches, len(pairs), checkpoints, log)
+        end = loop.run(batches, order.pairs, checkpoints, log)
         if log:
             log.close()
             resolved = {"name": name, "seed": seed, "run": run.model_dump(mode="json")}
             resolved["fingerprint"] = work.name
+            resolved["pairs"] = {"read": len(pairs), "kept_out": len(kept_out)}
+            with replacing(output / "kept_out.jsonl") as temporary:
+                lines = [json.dumps(facts, ensure_ascii=False) for facts in kept_out.values()]
+                temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             with replacing(output / "metrics.jsonl") as temporary:
                 shutil.copyfile(work / "metrics.jsonl", temporary)
             with replacing(output / "run.json") as temporary:

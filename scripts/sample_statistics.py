@@ -1,4 +1,4 @@
-"""Rule bdhs_statistics: what a sampling run produced, in numbers."""
+"""Rule sample_statistics: what a sampling run produced, in numbers."""
 
 import json
 from itertools import chain

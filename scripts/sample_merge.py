@@ -1,11 +1,12 @@
-"""Rule bdhs_merge: the sampled pairs of all shards, checked."""
+"""Rule sample_merge: the sampled pairs of all shards, checked."""
 
 from pathlib import Path
 
 from mmpref.cli import run
 from mmpref.progress import say
 from mmpref.records.pairs import Pairs, write_valid_pairs
-from mmpref.records.rows import candidates, merge
+from mmpref.records.rows import merge
+from mmpref.sampling.rejected import to_check
 
 
 def main(shards: list[Path], output: Path) -> None:
@@ -16,7 +17,7 @@ def main(shards: list[Path], output: Path) -> None:
         output: pairs.parquet
     """
     pairs = merge([Pairs(shard, require_rejected=False) for shard in shards])
-    kept, quarantined = write_valid_pairs(output, candidates(pairs, "sampled answers"))
+    kept, quarantined = write_valid_pairs(output, to_check(pairs))
     say(f"{kept + quarantined} answers sampled: {kept} pairs, {quarantined} in quarantine")
 
 
