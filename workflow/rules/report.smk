@@ -27,7 +27,7 @@ rule tables:
         runtime=20,
     params:
         arguments=flags(
-            base=study.table.base,
+            bases=json.dumps(study.bases()),
             metrics=json.dumps(study.table.metrics),
             labels=json.dumps(study.report.labels),
             seed=study.seed,
@@ -95,6 +95,7 @@ rule figures:
     params:
         arguments=flags(
             runs=study.runs,
+            bases=json.dumps(study.bases()),
             colours=json.dumps(study.report.colours),
             labels=json.dumps(study.report.labels),
         ),
@@ -146,7 +147,7 @@ rule page:
             ),
             name=study.name,
             comparison=study.comparison(),
-            base=study.table.base,
+            bases=json.dumps(study.bases()),
             seed=study.seed,
         ),
         files=lambda wildcards, input: flags(
@@ -187,7 +188,7 @@ rule published_adapter:
             **card_arguments(study.runs[wildcards.run].preferences),
             model_name=study.runs[wildcards.run].model,
             converted=study.models[study.runs[wildcards.run].model].source == "bunny",
-            base_run=study.table.base,
+            base_run=study.bases().get(wildcards.run),
         ),
         files=lambda wildcards, input: flags(
             table=input.table, sampler=input.get("sampler")
