@@ -2,8 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mmpref.cli import run
@@ -55,11 +54,11 @@ def main(
         curves[path.parts[-3]].append(read_metrics(path))
     groups = by_base(curves, json.loads(bases)).values()
     parts = [part for group in groups for part in pieces(group)]
-    for name, part in zip(_names("training"), parts):
+    for name, part in _named("training", parts):
         shown = {run: curves[run] for run in part}
         figures[name] = training_curves(shown, colour_of, names)
     found = {path.parts[-2]: json.loads(path.read_text(encoding="utf-8")) for path in statistics}
-    for name, part in zip(_names("sampling"), pieces(found)):
+    for name, part in _named("sampling", pieces(found)):
         figures[name] = sampling_statistics({one: found[one] for one in part})
     with replacing(output) as folder:
         folder.mkdir()
@@ -67,10 +66,10 @@ def main(
             (folder / f"{name}.svg").write_text(svg(figure), encoding="utf-8")
 
 
-def _names(figure: str) -> Iterator[str]:
-    """Yield what the parts of a figure are called."""
-    yield figure
-    yield from (f"{figure}-{number}" for number in count(2))
+def _named(figure: str, parts: Iterable[list[str]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the parts of a figure with their names: FIGURE, FIGURE-2, and so on."""
+    for number, part in enumerate(parts, 1):
+        yield figure if number == 1 else f"{figure}-{number}", part
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ def degraded_images(
     """Return a pair's images, degraded as `kind` says: see `degrade`.
 
     The kind `none` is no image at all. The kind `other_image` is an image of `pairs` that is not
-    this pair's; raises InputError when there is none. The draws depend on `seed` (the study's), the pair's id and the epoch alone.
+    this pair's; raises InputError when there is none. The draws depend on `seed` (the study's), the
+    pair's id and the epoch alone.
     """
     if kind == "none":
         return []

@@ -147,7 +147,7 @@ def hallucination_vs_cover(
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9, 4.2), layout="constrained")
         for axes, metric in zip(figure.subplots(1, 2), ("CHAIRs", "CHAIRi"), strict=True):
-            for run, marker in zip(runs, _markers()):
+            for run, marker in zip(runs, _markers(), strict=False):
                 cover, rate = points.loc[(run, "Cover")], points.loc[(run, metric)]
                 axes.errorbar(
                     cover["mean"],

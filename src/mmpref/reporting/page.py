@@ -78,11 +78,11 @@ def write_page(
     """Write the report page to `path`; equal input gives equal bytes.
 
     `results` and `tables` are those of `reporting.tables`, made with `bases`; `items` are the items
-    of each benchmark in them; runs are shown in the order of `results`, with `colours` and `labels` (default: the
-    run's name). The gallery shows `gallery` items, spread over the benchmarks and drawn with
-    `seed`, the study's; it shows the answers of each run's first training seed. Of those that are
-    flawed or hard to judge up to `failures` are listed, drawn in the same way. `study` is the
-    study file's text, `versions` what it ran with; `published` is the table of
+    of each benchmark in them. Runs are shown by base and in the order of `results`, with `colours`
+    and `labels` (default: the run's name). The gallery shows `gallery` items, spread over the
+    benchmarks and drawn with `seed`, the study's; it shows the answers of each run's first training
+    seed. Of those that are flawed or hard to judge up to `failures` are listed, drawn in the same
+    way. `study` is the study file's text, `versions` what it ran with; `published` is the table of
     `reporting.published` with what is said about it. Whatever is empty or None has no section.
     Raises InputError when an image that is to be shown cannot be read.
     """
