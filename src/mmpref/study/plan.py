@@ -82,10 +82,10 @@ def _hours(study: Study) -> Iterator[str]:
             if part.sampler
         ],
     }
-    for what, hours in shared.items():
-        if hours:
-            spent += hours
-            yield f"{what}: {_sum(hours)}"
+    for what, parts in shared.items():
+        if parts:
+            spent += parts
+            yield f"{what}: {_sum(parts)}"
     yield f"in all: {_sum(spent)}"
     for name, run in study.runs.items():
         if run.preferences and costs.pairs_of(study, run.preferences) is None:
