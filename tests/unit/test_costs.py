@@ -132,10 +132,11 @@ def test_the_plan_says_what_it_knows_and_what_not():
     assert "in all: 3" in text
     assert "large: 7.06 billion parameters" in text
     assert "model large: 14.1 GB" in text
-    # Two seeds; captions of toy scenes are answered at no rate that is documented.
-    assert re.search(r"\n  mdpo +2 +2\.2 +unknown\n", text)
-    assert "reference log-probabilities: 0.2" in text
-    assert "in all: more than 2.3" in text
+    # Two seeds: 300 prompts of 636 tokens, and 10 batches of 80 steps of 0.04 s.
+    assert re.search(r"\n  mdpo +2 +2\.2 +0\.0\n", text)
+    assert re.search(r"\n  base +1 +- +unknown\n", text)
+    assert "reference log-probabilities: 0.3" in text
+    assert "in all: more than 2.4" in text
     unknown = plan(study(model=hub()), {"all": 1})
     assert "large: unknown parameters" in unknown
     assert "model large: unknown" in unknown

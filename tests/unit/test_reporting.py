@@ -141,42 +141,6 @@ def test_runs_scored_on_different_items_are_refused(study, tmp_path):
         read_results([study.scores[0], fewer])
 
 
-# Two models: every run is compared with its own, before any training.
-TWO_MODELS = {"small-dpo": "small", "large-dpo": "large"}
-
-
-@pytest.fixture
-def two_models(results):
-    captions = results["captions"]
-    return {
-        "captions": {
-            "small": captions["dpo"][:1],
-            "small-dpo": captions["mdpo"],
-            "large": captions["base"],
-            "large-dpo": captions["dpo"],
-        }
-    }
-
-
-def test_differences_are_taken_within_a_model(two_models):
-    tables = summarise(two_models, TWO_MODELS, seed=0, metrics={"captions": ["CHAIRi"]})
-    means = tables.main.set_index("run")["mean"]
-    found = tables.differences.set_index("run")["difference"]
-    assert set(found.index) == {"small-dpo", "large-dpo"}
-    for run, base in TWO_MODELS.items():
-        assert found[run] == pytest.approx(means[run] - means[base])
-    # The large model's best run is far from the small one's, and still the best of its model.
-    assert means["large-dpo"] > means["small-dpo"]
-    assert set(tables.main[tables.main["best"]]["run"]) == {"small-dpo", "large-dpo"}
-    text = markdown(tables, TWO_MODELS, {"small": "Small"})
-    assert text.count("Difference to Small on the same items") == 1
-    assert text.count("Difference to large on the same items") == 1
-    small, large = text.split("Difference to large")
-    assert "| small-dpo |" in small.split("Difference to Small")[1]
-    assert "| large-dpo |" in large
-    assert "| small-dpo |" not in large
-
-
 def test_runs_stand_with_their_base():
     runs = ["a", "a-dpo", "b", "b-dpo", "lonely"]
     assert by_base(runs, {"a-dpo": "a", "b-dpo": "b"}) == {
@@ -363,3 +327,27 @@ def test_a_star_is_for_a_run_that_is_better_beyond_doubt_and_has_not_collapsed(r
     bases, metrics = {"run": "base", "rival": "base"}, {"captions": ["CHAIRs"]}
     main = summarise({"captions": runs}, bases, seed=0, metrics=metrics).main
     assert set(main[main["best"]]["run"]) == starred
+
+
+def test_differences_are_taken_within_a_model():
+    bases = {"small-dpo": "small", "large-dpo": "large"}
+    shares = {"small": 0.5, "small-dpo": 0.1, "large": 0.95, "large-dpo": 0.6}
+    runs: dict[str, list[Scores]] = {}
+    for run, share in shares.items():
+        runs |= column(run, {**BASE, "hallucinated_answers": share})
+    tables = summarise({"captions": runs}, bases, seed=0, metrics={"captions": ["CHAIRs"]})
+    means = tables.main.set_index("run")["mean"]
+    found = tables.differences.set_index("run")["difference"]
+    assert set(found.index) == set(bases)
+    for run, base in bases.items():
+        assert found[run] == pytest.approx(means[run] - means[base])
+    # Worse than anything of the small model, and still the best of its own.
+    assert set(tables.main[tables.main["best"]]["run"]) == {"small-dpo", "large-dpo"}
+    assert set(
+        summarise({"captions": runs}, {}, 0).main.query("best and metric == 'CHAIRs'")["run"]
+    ) == {"small-dpo"}
+    text = markdown(tables, bases, {"small": "Small"})
+    small, large = text.split("Difference to large on the same items")
+    assert "| small-dpo |" in small.split("Difference to Small on the same items")[1]
+    assert "| large-dpo |" in large
+    assert "| small-dpo |" not in large

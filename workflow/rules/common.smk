@@ -49,7 +49,13 @@ def code(script, *more, model=None):
         for one in more
     ]
     files += family_of(model) if model else []
-    return digest([ROOT / "scripts" / script, *files], ROOT / "src")
+    return digest_of((ROOT / "scripts" / script, *files))
+
+
+@cache
+def digest_of(files):
+    """Return the digest of files; a study of a thousand jobs asks for the same few ones."""
+    return digest(files, ROOT / "src")
 
 
 def of_kinds(module, *parts):
