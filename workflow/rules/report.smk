@@ -1,4 +1,7 @@
-"""Tables, figures, the page, and cards for what is published."""
+"""Tables, figures, the page, and cards for what is published.
+
+Texts of the study go through functions: in a plain parameter a `{question}` would be a wildcard.
+"""
 
 
 rule tables:
@@ -26,7 +29,7 @@ rule tables:
         mem_mb=2000,
         runtime=20,
     params:
-        arguments=flags(
+        arguments=lambda wildcards: flags(
             bases=json.dumps(study.bases()),
             metrics=json.dumps(study.table.metrics),
             labels=json.dumps(study.report.labels),
@@ -61,7 +64,7 @@ rule published:
         mem_mb=2000,
         runtime=20,
     params:
-        arguments=flags(
+        arguments=lambda wildcards: flags(
             comparison=study.comparison(), labels=json.dumps(study.report.labels)
         ),
         code=code("published.py"),
@@ -93,7 +96,7 @@ rule figures:
         mem_mb=2000,
         runtime=20,
     params:
-        arguments=flags(
+        arguments=lambda wildcards: flags(
             runs=study.runs,
             bases=json.dumps(study.bases()),
             colours=json.dumps(study.report.colours),
@@ -140,7 +143,7 @@ rule page:
         mem_mb=2000,
         runtime=20,
     params:
-        arguments=flags(
+        arguments=lambda wildcards: flags(
             settings=study.report,
             study=yaml.safe_dump(
                 study.model_dump(mode="json", exclude_unset=True), sort_keys=False
