@@ -25,9 +25,9 @@ def main(
     settings: Report,
     study: str,
     name: str,
-    base: str,
     seed: int,
     output: Path,
+    bases: str = "{}",
     preferences: tuple[Path, ...] = (),
     trained: tuple[Path, ...] = (),
     published: Path | None = None,
@@ -44,9 +44,9 @@ def main(
         settings: the study's `report`, as JSON
         study: the resolved study, as YAML
         name: of the study
-        base: the run the others are compared with
         seed: the study's
         output: HTML to write
+        bases: by run the one it is compared with, as JSON
         preferences: folders of sampled pairs
         trained: a run.json of each trained run
         published: published values beside own ones, CSV
@@ -61,7 +61,7 @@ def main(
         output,
         title=settings.title or name,
         seed=seed,
-        base=base,
+        bases=json.loads(bases),
         results=results,
         tables=Tables(read_table(table), read_table(differences)),
         items={path.parts[-2]: Items(path) for path in items},
@@ -73,8 +73,8 @@ def main(
                 for picture in sorted(pictures)
                 if picture.startswith("cover-")
             },
-            training=pictures.get("training"),
-            sampling=pictures.get("sampling"),
+            training=[pictures[name] for name in sorted(pictures) if name.startswith("training")],
+            sampling=[pictures[name] for name in sorted(pictures) if name.startswith("sampling")],
         ),
         sampled={
             folder.name: Sampled(

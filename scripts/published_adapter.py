@@ -26,7 +26,7 @@ def main(
     run: Path,
     version: str,
     output: Path,
-    base_run: str,
+    base_run: str | None = None,
     table: Path | None = None,
     sampler: Path | None = None,
     sampler_name: str = "",
@@ -46,7 +46,7 @@ def main(
         run: run.json beside it
         version: of mmpref
         output: folder to write
-        base_run: the run that the others are compared with
+        base_run: the run that this one is compared with
         table: main table of the study, CSV; none where it scores nothing
         sampler: folder of the model that sampled the rejected answers
         sampler_name: what the study calls it

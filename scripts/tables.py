@@ -1,4 +1,4 @@
-"""Rule tables: the main table and the differences to the base."""
+"""Rule tables: the main table and the differences to the bases."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ from mmpref.reporting.tables import markdown, read_results, score_file, summaris
 
 def main(
     scores: tuple[Path, ...],
-    base: str,
     seed: int,
     table: Path,
     differences: Path,
     text: Path,
+    bases: str = "{}",
     metrics: str = "{}",
     labels: str = "{}",
 ) -> None:
@@ -22,21 +22,22 @@ def main(
 
     Args:
         scores: verdicts, RUN/seedS/BENCHMARK.parquet
-        base: the run the others are compared with
         seed: the study's, for the bootstrap
         table: main table to write, CSV
-        differences: differences to the base to write, CSV
+        differences: differences to the bases to write, CSV
         text: both to write as Markdown
+        bases: by run the one it is compared with, as JSON
         metrics: metrics by benchmark, as JSON
         labels: labels of runs, as JSON
     """
     results = read_results(score_file(path) for path in scores)
-    tables = summarise(results, base, seed, json.loads(metrics))
+    base_of = json.loads(bases)
+    tables = summarise(results, base_of, seed, json.loads(metrics))
     for path, content in ((table, tables.main), (differences, tables.differences)):
         with replacing(path) as temporary:
             content.to_csv(temporary, index=False, float_format="%.6g")
     with replacing(text) as temporary:
-        temporary.write_text(markdown(tables, base, json.loads(labels)), encoding="utf-8")
+        temporary.write_text(markdown(tables, base_of, json.loads(labels)), encoding="utf-8")
 
 
 if __name__ == "__main__":

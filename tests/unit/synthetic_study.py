@@ -27,6 +27,7 @@ COLOURS = {
 VOCABULARY = [*COLOURS]
 # How often each run mentions an object that is there, and one that is only likely.
 RUNS = {"base": (0.85, 0.5), "dpo": (0.78, 0.3), "mdpo": (0.82, 0.15)}
+BASES = {"dpo": "base", "mdpo": "base"}
 SEEDS = {"base": [0], "dpo": [0, 1, 2], "mdpo": [0, 1, 2]}
 NASTY = '<script>document.title="owned"</script> & <b>bold</b>'
 

@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 import struct
 
 import pytest
@@ -152,12 +153,65 @@ def test_a_config_alone_gives_an_estimate(tmp_path):
 def test_the_plan_says_what_it_knows_and_what_not():
     text = plan(study(), {"train": 2, "all": 1})
     assert "in all: 3" in text
-    assert "large: 7.06 billion parameters; download 14.1 GB" in text
-    assert "train mdpo, 2 seeds: 2.2; its reference: 0.1" in text
-    assert "sampling and answers: unknown" in text
+    assert "large: 7.06 billion parameters" in text
+    assert "model large: 14.1 GB" in text
+    # Two seeds: 300 prompts of 636 tokens, and 10 batches of 80 steps of 0.04 s.
+    assert re.search(r"\n  mdpo +2 +2\.2 +0\.0\n", text)
+    assert re.search(r"\n  base +1 +- +unknown\n", text)
+    assert "reference log-probabilities: 0.3" in text
+    assert "in all: more than 2.4" in text
     unknown = plan(study(model=hub()), {"all": 1})
-    assert "large: unknown parameters; download unknown" in unknown
-    assert "train mdpo, 2 seeds: unknown; no rate is known" in unknown
+    assert "large: unknown parameters" in unknown
+    assert "model large: unknown" in unknown
+    assert re.search(r"\n  mdpo +2 +unknown +unknown\n", unknown)
+
+
+def test_answers_and_samples_take_at_most_what_their_limits_allow():
+    data = study().model_dump(mode="json", exclude_unset=True)
+    data["datasets"] = {"some": {"source": "povid", "subset": 3200}}
+    data["preferences"]["sampled"] = {"dataset": "some", "bdhs": {"model": "large"}}
+    data["benchmarks"] = {
+        "pope": {"source": "public", "benchmark": "pope-coco", "max_new_tokens": 16}
+    }
+    whole = parse(data, "f")
+    # 9,000 prompts of 636 tokens at 28,000 a second, and 282 batches of 16 steps.
+    hours = costs.answer_hours(whole, whole.runs["mdpo"], whole.benchmarks["pope"])
+    assert hours == pytest.approx((9000 * 636 / 28_000 + 282 * 16 * 0.04) / 3600)
+    # Five tries; 1 % of the image is looked at, and 16 answers get a token in a step.
+    tries = 5 * (3200 * 0.01 * 636 / 28_000 + 200 * 64 * 0.04)
+    assert costs.sampling_hours(whole, "sampled") == pytest.approx(tries / 3600)
+    data["models"]["large"]["family"] = "idefics3"
+    other = parse(data, "f")
+    assert costs.answer_hours(other, other.runs["mdpo"], other.benchmarks["pope"]) is None
+    assert costs.sampling_hours(other, "sampled") is None
+
+
+@pytest.mark.parametrize(
+    ("dataset", "pairs"),
+    [
+        ({"source": "povid"}, 17_000),
+        ({"source": "povid", "subset": 5000}, 5000),
+        ({"source": "rlhf_v", "subset": 9000}, 5733),
+        ({"source": "vlfeedback", "pairing": "extremes"}, 80_258),
+        ({"source": "vlfeedback", "subset": 300}, 300),
+        ({"source": "toyworld", "pairs": 10}, 10),
+        ({"source": "local", "file": "mine.jsonl"}, None),
+        ({"source": "local", "file": "mine.jsonl", "subset": 7}, 7),
+    ],
+)
+def test_pairs_are_those_of_the_subset_or_of_the_whole_dataset(dataset, pairs):
+    data = copy.deepcopy(STUDY)
+    data["datasets"]["scenes"] = dataset
+    assert costs.pairs_of(parse(data, "f"), "sampled") == pairs
+
+
+def test_a_reference_is_counted_once_for_all_runs_and_a_degraded_image_in_each_epoch():
+    whole = study()
+    original = costs.stored_hours(whole, "large", "sampled", "original")
+    crops = costs.stored_hours(whole, "large", "sampled", "crop_0_20")
+    assert original == pytest.approx(10_080 / 14.0 / 2.49 / 3600)
+    assert crops == pytest.approx(3 * 10_080 * (1 / 7.8 - 1 / 14.0) / 2.49 / 3600)
+    assert costs.stored_hours(whole, "large", "sampled", "black") is None
 
 
 def test_judge_calls_and_their_price():
@@ -167,6 +221,25 @@ def test_judge_calls_and_their_price():
     text = plan(parse({**data, "judges": {"gpt": judge}, "benchmarks": {"m": mmhal}}, "f"), {})
     # 96 questions, one base and two seeds, 2,000 tokens each.
     assert "m: at most 288 calls to gpt; prompts for about 17.28" in text
+    vet = {"source": "public", "benchmark": "mm-vet", "judge": "gpt", "judge_runs": 5}
+    both = {**data, "judges": {"gpt": judge}, "benchmarks": {"m": mmhal, "v": vet}}
+    text = plan(parse(both, "f"), {})
+    assert "v: at most 3,270 calls to gpt; price unknown: nobody has counted the tokens" in text
+    assert "prompts in all: more than 17.28" in text
     del judge["input_price"]
     text = plan(parse({**data, "judges": {"gpt": judge}, "benchmarks": {"m": mmhal}}, "f"), {})
     assert "288 calls to gpt; price unknown: `judges.gpt` has no `input_price`" in text
+
+
+def test_downloads_are_listed_with_what_is_there_and_what_people_must_get(tmp_path, monkeypatch):
+    data = copy.deepcopy(STUDY)
+    data["datasets"]["scenes"] = {"source": "mdpo"}
+    data["benchmarks"] = {"amber": {"source": "public", "benchmark": "amber-generative"}}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resources/benchmarks/amber-images").mkdir(parents=True)
+    text = plan(parse(data, "f"), {})
+    assert "vlfeedback-images: 2.9 GB\n" in text
+    assert "amber-images: unknown, is there\n" in text
+    assert "in all, without what is there: 2.9 GB, and 3 of unknown size" in text
+    by_hand = "resources/benchmarks/by-hand/mdpo/vlfeedback_llava_10k.json\n"
+    assert f"must be downloaded manually: {by_hand}" in text

@@ -17,7 +17,7 @@ from mmpref.records.images import open_image
 from mmpref.records.rows import Pair
 from mmpref.study.parts import DegradedImage
 
-KINDS = get_args(DegradedImage)
+KINDS = [kind for kind in get_args(DegradedImage) if kind != "none"]
 
 
 def png(image):
@@ -56,6 +56,10 @@ def test_a_degraded_image_belongs_to_seed_pair_and_epoch(kind, pairs):
     others += [pixels(pairs[0], seed, 0) for seed in range(1, 6)]
     differing = [not np.array_equal(once, other) for other in others]
     assert any(differing) == (kind != "black")
+
+
+def test_none_is_no_image_at_all(pairs):
+    assert degraded_images("none", pairs[3], pairs, 0, 0) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

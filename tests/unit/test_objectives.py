@@ -113,6 +113,18 @@ def test_without_both_terms_mdpo_is_dpo():
     torch.testing.assert_close(found, DPO(beta=0.2)(tensors(POLICY), tensors(REFERENCE)).losses)
 
 
+def test_dpo_without_the_image_is_dpo_of_the_texts_alone():
+    blind = DPO(beta=0.5, image="none")
+    assert {view.image for view in blind.views} == {"none"}
+    policy, reference = (
+        tensors({View(view.answer, "none"): table[view] for view in (CHOSEN, REJECTED)})
+        for table in (POLICY, REFERENCE)
+    )
+    found, seeing = blind(policy, reference), DPO(beta=0.5)(tensors(POLICY), tensors(REFERENCE))
+    torch.testing.assert_close(found.losses, seeing.losses)
+    assert list(found.rewards) == [CHOSEN, REJECTED]
+
+
 @pytest.mark.parametrize("objective", [DPO(), MDPO()])
 def test_large_margins_stay_finite(objective):
     policy = tensors({view: [-1e4, 1e4] for view in POLICY})

@@ -1,4 +1,5 @@
 import copy
+import math
 import re
 from pathlib import Path
 
@@ -79,8 +80,14 @@ def test_a_published_value_stands_beside_the_own_one_in_its_unit(study):
     assert rows["own"].tolist() == pytest.approx([60, 30])
     assert rows["high"].tolist() == pytest.approx([70, 100])
     assert rows["difference"].tolist() == pytest.approx([60 - 54.7, 30 - 35.7])
+    # The base is compared with nothing.
+    assert rows["change"].tolist() == pytest.approx([math.nan, -30], nan_ok=True)
+    assert rows["published_change"].tolist() == pytest.approx([math.nan, -19], nan_ok=True)
     text = markdown(rows, comparison, {"mdpo": "mDPO"})
-    assert "| mDPO | CHAIRs | 30.0 [0.00, 100.0] | 35.7 | -5.70 | Table 1: + mDPO" in text
+    assert (
+        "| mDPO | CHAIRs | 30.0 [0.00, 100.0] | 35.7 | -5.70 | -30.0 | -19.0 | Table 1: + mDPO"
+        in text
+    )
     for said in (
         "Judge there: a judge; here: none.",
         "Harness there: not stated.",
@@ -89,6 +96,26 @@ def test_a_published_value_stands_beside_the_own_one_in_its_unit(study):
         "Published, but compared with nothing: other/score.",
     ):
         assert said in text
+
+
+def test_a_change_is_of_the_same_table_where_the_base_stands_in_two(study):
+    def edit(paper, data):
+        columns = ["captions/CHAIRs"]
+        paper["tables"]["Again"] = {
+            "title": "Another evaluator",
+            "model": "a model",
+            "columns": columns,
+            "rows": {"base": [50.0], "mDPO": [30.0]},
+        }
+        data["published"]["rows"] = {
+            "base": ["Table 1: base", "Again: base"],
+            "mdpo": ["Again: mDPO"],
+        }
+
+    values = study(edit).comparison().values
+    found = {one.row: (one.base, one.base_value) for one in values}
+    assert found["Again: mDPO"] == ("base", 50.0)
+    assert found["Again: base"] == (None, None)
 
 
 def test_scores_without_the_metric_are_an_error(study):

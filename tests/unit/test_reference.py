@@ -82,6 +82,20 @@ def test_answers_are_those_of_each_pair_alone(
             assert table[f"by_token/{view.answer}"][i] == pytest.approx(by_token, rel=1e-4)
 
 
+def test_without_an_image_answers_are_those_of_the_texts_alone(
+    tmp_path, saved_llava, llava, pairs, pairs_file
+):
+    texts = Stored(image="none", answers=("chosen", "rejected"), epochs=2, seed=3)
+    compute(tmp_path / "none.parquet", saved_llava, pairs_file, "float32", 4, texts, 1)
+    table = pq.read_table(tmp_path / "none.parquet").to_pydict()
+    for i, pair in enumerate([*pairs, *pairs]):
+        for answer in ("chosen", "rejected"):
+            alone = one_by_one(llava, pair, {"none": []}, View(answer, "none"))[0]
+            assert table[f"sum/{answer}"][i] == pytest.approx(alone, rel=1e-5)
+    seen = one_by_one(llava, pairs[0], original(pairs[0]), CHOSEN)[0]
+    assert table["sum/chosen"][0] != pytest.approx(seen, rel=1e-3)
+
+
 @pytest.mark.parametrize("shards", [1, 3])
 def test_degraded_are_those_of_each_pair_and_epoch(
     tmp_path, saved_llava, llava, pairs, pairs_file, shards

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from synthetic_study import NASTY, SyntheticStudy, open_items, write_study
+from synthetic_study import BASES, NASTY, SyntheticStudy, open_items, write_study
 
 from mmpref.errors import InputError
 from mmpref.records.items import read_items
@@ -27,7 +27,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 def inputs(study: SyntheticStudy) -> dict[str, Any]:
     """Everything that `write_page` takes, of a whole study."""
     results = read_results(study.scores)
-    tables = summarise(results, "base", seed=0)
+    tables = summarise(results, BASES, seed=0)
     labels = {"base": "Base", "dpo": "DPO", "mdpo": "mDPO"}
     colours = figures.palette(list(labels), {"mdpo": "#d55e00"})
     runs = {
@@ -38,7 +38,7 @@ def inputs(study: SyntheticStudy) -> dict[str, Any]:
     return {
         "title": "Demo: DPO and mDPO in the toy world",
         "seed": 0,
-        "base": "base",
+        "bases": BASES,
         "results": results,
         "tables": tables,
         "items": {name: read_items(path) for name, path in study.items.items()},
@@ -46,8 +46,8 @@ def inputs(study: SyntheticStudy) -> dict[str, Any]:
         "labels": labels,
         "figures": Figures(
             cover={"captions": figures.svg(cover)},
-            training=figures.svg(figures.training_curves(runs, colours, labels)),
-            sampling=figures.svg(figures.sampling_statistics({"bdhs": statistics})),
+            training=[figures.svg(figures.training_curves(runs, colours, labels))],
+            sampling=[figures.svg(figures.sampling_statistics({"bdhs": statistics}))],
         ),
         "sampled": {"bdhs": Sampled(statistics, list(Pairs(study.pairs)))},
         "study": "name: demo\nruns:\n  base: {model: toy}  # </pre>\n",
@@ -162,6 +162,45 @@ def test_the_main_table_marks_the_best_run_and_shows_every_interval(content, pag
             assert len(numbers) == row.count('class="difference')
 
 
+def test_two_models_stand_in_blocks_of_their_own(content, tmp_path):
+    def named(number):
+        return {f"{run}-{number}": one for run, one in content["results"]["captions"].items()}
+
+    results = {"captions": named(1) | named(2)}
+    bases = {
+        f"{run}-{number}": f"{base}-{number}" for number in (1, 2) for run, base in BASES.items()
+    }
+    runs = [*results["captions"]]
+    tables = summarise(results, bases, seed=0)
+    shown = {
+        **content,
+        "results": results,
+        "tables": tables,
+        "bases": bases,
+        "colours": figures.palette(runs),
+        "labels": {run: run.upper() for run in runs},
+        "figures": Figures(),
+        "items": {"captions": content["items"]["captions"]},
+    }
+    write_page(tmp_path / "index.html", **shown)
+    text = (tmp_path / "index.html").read_text()
+    table = text[text.index('<table class="results">') : text.index("</table>")]
+    blocks = table.split("<tbody>")[1:]
+    for number, block in enumerate(blocks, 1):
+        assert re.findall(r'class="dot"></span>(\S+?)<', block) == [
+            f"{run}-{number}" for run in ("BASE", "DPO", "MDPO")
+        ]
+        assert f'<th scope="rowgroup" colspan="8">BASE-{number}</th>' in block
+        # All but the base are compared.
+        rows = block.split("<tr style")[1:]
+        assert ['class="difference' in row for row in rows] == [False, True, True]
+    assert "difference to <em>BASE-1</em> or <em>BASE-2</em> on the same items" in text
+    summary = re.search(r'<p class="summary">(.*?)</p>', text)[1]
+    # A sentence for each model.
+    sentences = [part for part in summary.split("On captions, ") if part]
+    assert [set(re.findall(r"[A-Z]+-(\d)", one)) for one in sentences] == [{"1"}, {"2"}]
+
+
 def test_a_study_of_photographs_without_training_or_sampling(tmp_path):
     items = open_items(5)
     responses = [{"id": item.id, "response": f"{item.id} & more"} for item in items]
@@ -170,9 +209,9 @@ def test_a_study_of_photographs_without_training_or_sampling(tmp_path):
         tmp_path / "index.html",
         title="Photos",
         seed=0,
-        base="base",
+        bases={},
         results=results,
-        tables=summarise(results, "base", seed=0),
+        tables=summarise(results, BASES, seed=0),
         items={"photos": items},
         colours={"base": "#777777"},
         labels={},
@@ -196,7 +235,7 @@ def test_a_study_of_pairs_alone(content, tmp_path):
         **{
             **content,
             "results": results,
-            "tables": summarise(results, "base", seed=0),
+            "tables": summarise(results, BASES, seed=0),
             "figures": Figures(),
         },
     )
@@ -377,11 +416,21 @@ def test_a_run_that_covers_less_is_not_the_headline(content, page, tmp_path):
 
 
 def test_published_numbers_are_shown_with_what_is_not_comparable(content, page, tmp_path):
-    value = {"run": "mdpo", "benchmark": "captions", "metric": "CHAIRs"}
+    value = Beside(
+        run="mdpo",
+        benchmark="captions",
+        metric="CHAIRs",
+        row="Table 1: x",
+        column="c/s",
+        value=9,
+        factor=1,
+        base="base",
+        base_value=20,
+    )
     said = Comparison(
         source="A paper",
         tables={"Table 1": "Runs (a model; A paper)"},
-        values=[Beside(**value, row="Table 1: x", column="c/s", value=9, factor=1)],
+        values=[value],
         remarks={"captions": ["Another judge <b>."]},
         left_out=["other/score"],
     )
@@ -391,5 +440,6 @@ def test_published_numbers_are_shown_with_what_is_not_comparable(content, page, 
     section = text[text.index('<section id="published">') :].partition("</section>")[0]
     assert "Another judge &lt;b&gt;." in section
     assert "<td>9.00</td>" in section
+    assert "<td>-11.0</td>" in section
     assert "other/score" in section
     assert 'id="published"' not in page.read_text()

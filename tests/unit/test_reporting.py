@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_study import SEEDS, sampling_statistics, write_study
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from synthetic_study import BASES, SEEDS, sampling_statistics, write_study
 
 from mmpref.errors import InputError
 from mmpref.records.items import Item
@@ -15,6 +16,7 @@ from mmpref.reporting import figures
 from mmpref.reporting.tables import (
     DIFFERENCE_COLUMNS,
     MAIN_COLUMNS,
+    by_base,
     interval,
     markdown,
     number,
@@ -40,7 +42,7 @@ def results(study):
 
 @pytest.fixture(scope="module")
 def tables(results):
-    return summarise(results, "base", seed=0)
+    return summarise(results, BASES, seed=0)
 
 
 def test_the_main_table_holds_the_mean_over_seeds(study, tables):
@@ -85,32 +87,32 @@ def test_differences_are_those_of_the_means_and_none_of_the_base(tables):
 
 def test_pairing_makes_a_difference_to_an_equal_run_certain(results):
     twin = {"captions": {"base": results["captions"]["base"], "twin": results["captions"]["base"]}}
-    differences = summarise(twin, "base", seed=0).differences
+    differences = summarise(twin, {"twin": "base"}, seed=0).differences
     assert (differences[["difference", "low", "high"]] == 0).all(axis=None)
 
 
 def test_the_metrics_of_the_study_are_kept_in_their_order(results):
-    found = summarise(results, "base", 0, {"captions": ["Cover", "CHAIRs"]}).main
+    found = summarise(results, BASES, 0, {"captions": ["Cover", "CHAIRs"]}).main
     captions = found[found["benchmark"] == "captions"]
     assert list(dict.fromkeys(captions["metric"])) == ["Cover", "CHAIRs"]
     assert "adversarial/F1" in set(found["metric"])
     with pytest.raises(InputError, match=r"metrics\.captions: unknown metric CHAIR; valid are"):
-        summarise(results, "base", 0, {"captions": ["CHAIR"]})
+        summarise(results, BASES, 0, {"captions": ["CHAIR"]})
 
 
 def test_a_metric_that_some_run_lacks_is_left_out(results):
     lacking = [Scores(one.table.drop(columns="unfinished")) for one in results["captions"]["dpo"]]
     some = {"captions": {**results["captions"], "dpo": [lacking[0], *results["captions"]["dpo"]]}}
-    assert "unfinished" in set(summarise(results, "base", seed=0).main["metric"])
-    assert "unfinished" not in set(summarise(some, "base", seed=0).main["metric"])
+    assert "unfinished" in set(summarise(results, BASES, seed=0).main["metric"])
+    assert "unfinished" not in set(summarise(some, BASES, seed=0).main["metric"])
 
 
 def test_a_benchmark_without_the_base_has_no_differences(results):
     alone = {"captions": {"dpo": results["captions"]["dpo"]}}
-    tables = summarise(alone, "base", seed=0)
+    tables = summarise(alone, BASES, seed=0)
     assert len(tables.main) == len(results["captions"]["dpo"][0].metrics)
     assert tables.differences.empty
-    assert summarise({}, "base", seed=0).main.columns.tolist() == MAIN_COLUMNS
+    assert summarise({}, BASES, seed=0).main.columns.tolist() == MAIN_COLUMNS
 
 
 def test_runs_seeds_and_benchmarks_are_those_of_the_path():
@@ -123,7 +125,7 @@ def test_runs_seeds_and_benchmarks_are_those_of_the_path():
 def test_tables_survive_the_file_whatever_the_runs_are_called(results, tmp_path):
     captions = results["captions"]
     named = {"captions": {"null": captions["base"], "007": captions["dpo"]}}
-    tables = summarise(named, "null", seed=0)
+    tables = summarise(named, {"007": "null"}, seed=0)
     for table in (tables.main, tables.differences, tables.differences.iloc[:0]):
         table.to_csv(tmp_path / "table.csv", index=False)
         pd.testing.assert_frame_equal(
@@ -139,8 +141,17 @@ def test_runs_scored_on_different_items_are_refused(study, tmp_path):
         read_results([study.scores[0], fewer])
 
 
+def test_runs_stand_with_their_base():
+    runs = ["a", "a-dpo", "b", "b-dpo", "lonely"]
+    assert by_base(runs, {"a-dpo": "a", "b-dpo": "b"}) == {
+        "a": ["a", "a-dpo"],
+        "b": ["b", "b-dpo"],
+        None: ["lonely"],
+    }
+
+
 def test_markdown_never_shows_a_bare_mean(tables):
-    text = markdown(tables, "base", {"mdpo": "mDPO | ours"})
+    text = markdown(tables, BASES, {"mdpo": "mDPO | ours"})
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     captions = lines[0]
     assert captions.startswith("| run | CHAIRs | CHAIRi | Cover | Cog | words |")
@@ -209,6 +220,31 @@ def test_figures_are_equal_for_equal_input_and_show_what_they_should(study, tabl
     assert "hallucinated objects per answer" not in two
 
 
+def test_many_runs_are_told_apart():
+    runs = [f"run-{number}" for number in range(20)]
+    parts = list(figures.pieces(runs))
+    assert [run for part in parts for run in part] == runs
+    colours = figures.palette(runs)
+    for part in parts:
+        assert len({colours[run] for run in part}) == len(part)
+    rows = [
+        (run, "captions", metric, 0.01 * number, 0.0, 1.0)
+        for number, run in enumerate(runs)
+        for metric in ("CHAIRs", "CHAIRi", "Cover")
+    ]
+    main = pd.DataFrame(rows, columns=["run", "benchmark", "metric", "mean", "low", "high"])
+    figure = figures.hallucination_vs_cover(main, "captions", colours, {})
+    shown = {(line.get_color(), line.get_marker()) for line in figure.legends[0].get_lines()}
+    assert len(shown) == len(runs)
+    # Their names do not run out of the figure.
+    curves = figures.training_curves({run: [] for run in runs}, colours, {})
+    for wide in (figure, curves):
+        canvas = FigureCanvasAgg(wide)
+        canvas.draw()
+        extent = wide.legends[0].get_window_extent(canvas.get_renderer())
+        assert extent.width <= wide.bbox.width
+
+
 def test_a_curve_is_the_mean_over_seeds_and_the_band_their_range():
     index = pd.RangeIndex(1, 11, name="step")
     seeds = [pd.DataFrame({"loss": [float(level)] * 10}, index) for level in (1, 2, 6)]
@@ -249,10 +285,8 @@ def test_undefined_metrics_are_dashes_in_the_table():
         "0", (b"i",), "?", {"kind": "yesno", "object": "x", "label": "no", "setting": "random"}
     )
     scores: Scores = score([item], [{"id": "0", "response": "No."}])
-    tables = summarise(
-        {"pope": {"base": [scores]}}, "base", seed=0, metrics={"pope": ["precision"]}
-    )
-    assert "| base | – | 1 |" in markdown(tables, "base")
+    tables = summarise({"pope": {"base": [scores]}}, {}, seed=0, metrics={"pope": ["precision"]})
+    assert "| base | – | 1 |" in markdown(tables, {})
 
 
 def column(run: str, counts: dict[str, float]) -> dict[str, list[Scores]]:
@@ -290,5 +324,30 @@ BASE = {"hallucinated_answers": 0.7, "covered": 0.8, "unfinished": 0.0}
 )
 def test_a_star_is_for_a_run_that_is_better_beyond_doubt_and_has_not_collapsed(rival, starred):
     runs = {**column("base", BASE), **column("run", GOOD), **column("rival", rival)}
-    main = summarise({"captions": runs}, "base", seed=0, metrics={"captions": ["CHAIRs"]}).main
+    bases, metrics = {"run": "base", "rival": "base"}, {"captions": ["CHAIRs"]}
+    main = summarise({"captions": runs}, bases, seed=0, metrics=metrics).main
     assert set(main[main["best"]]["run"]) == starred
+
+
+def test_differences_are_taken_within_a_model():
+    bases = {"small-dpo": "small", "large-dpo": "large"}
+    shares = {"small": 0.5, "small-dpo": 0.1, "large": 0.95, "large-dpo": 0.6}
+    runs: dict[str, list[Scores]] = {}
+    for run, share in shares.items():
+        runs |= column(run, {**BASE, "hallucinated_answers": share})
+    tables = summarise({"captions": runs}, bases, seed=0, metrics={"captions": ["CHAIRs"]})
+    means = tables.main.set_index("run")["mean"]
+    found = tables.differences.set_index("run")["difference"]
+    assert set(found.index) == set(bases)
+    for run, base in bases.items():
+        assert found[run] == pytest.approx(means[run] - means[base])
+    # Worse than anything of the small model, and still the best of its own.
+    assert set(tables.main[tables.main["best"]]["run"]) == {"small-dpo", "large-dpo"}
+    assert set(
+        summarise({"captions": runs}, {}, 0).main.query("best and metric == 'CHAIRs'")["run"]
+    ) == {"small-dpo"}
+    text = markdown(tables, bases, {"small": "Small"})
+    small, large = text.split("Difference to large on the same items")
+    assert "| small-dpo |" in small.split("Difference to Small on the same items")[1]
+    assert "| large-dpo |" in large
+    assert "| small-dpo |" not in large

@@ -40,6 +40,18 @@ def changed(path, value):
     return data
 
 
+def test_a_run_is_compared_with_its_own_model():
+    data: Any = copy.deepcopy(STUDY)
+    data["models"]["other"] = {"source": "toyworld"}
+    trained = data["runs"]["mdpo"]
+    data["runs"] |= {"other": {"model": "other"}, "other-mdpo": {**trained, "model": "other"}}
+    assert parse(data, "f").bases() == {"mdpo": "base", "other-mdpo": "other"}
+    data["table"] = {"base": "mdpo"}
+    assert parse(data, "f").bases() == dict.fromkeys(("base", "other", "other-mdpo"), "mdpo")
+    del data["table"], data["runs"]["other"]
+    assert parse(data, "f").bases() == {"mdpo": "base"}
+
+
 def test_a_runs_training_lies_over_the_studys():
     training = parse(STUDY, "f").runs["mdpo"].training
     assert (training.epochs, training.batch_size) == (1, 8)

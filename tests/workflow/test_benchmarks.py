@@ -127,12 +127,17 @@ def test_one_benchmark_of_one_run_is_a_target(own_benchmarks, monkeypatch):
     assert verdicts["image"].nunique() == 2
 
 
-def test_without_a_key_the_graph_says_so(own_benchmarks, monkeypatch):
+def test_without_a_key_nothing_is_run_but_all_is_planned(own_benchmarks, monkeypatch):
     environment(monkeypatch, OPENAI_BASE_URL="http://127.0.0.1:9/v1")
-    printed = own_benchmarks.snakemake("--dry-run", check=False)
+    printed = own_benchmarks.snakemake(check=False)
     assert "benchmarks.mmhal" in printed
     assert "OPENAI_API_KEY" in printed
-    assert "Job stats" not in printed
+    assert "Finished job" not in printed
+    planned = own_benchmarks.snakemake("--dry-run")
+    assert planned.count("OPENAI_API_KEY is not set") == 1
+    assert "OPENAI_BASE_URL" not in planned
+    assert own_benchmarks.planned()["judge"] == 3
+    assert "digraph" in own_benchmarks.snakemake("--rulegraph")
     # What needs no judge goes on.
     assert own_benchmarks.planned(f"{ITEM}/pope.json")["score"] == 1
 

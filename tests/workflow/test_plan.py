@@ -46,6 +46,8 @@ def test_a_judged_study_is_planned_without_a_key(checkout, planned):
     )
     status, text = planned()
     assert status == 0, text
+    # It is not the plan's business.
+    assert "OPENAI" not in text
     assert "mmhal: at most 288 calls to a-judge; price unknown" in text
 
 

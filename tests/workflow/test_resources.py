@@ -7,8 +7,7 @@ import pytest
 import yaml
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 
-ON_GPUS = {"bdhs_shard", "distortion_shard", "reference_shard", "train", "merged_model"}
-ON_GPUS |= {"respond_shard"}
+ON_GPUS = {"sample_shard", "reference_shard", "train", "merged_model", "respond_shard"}
 
 COMMIT = "84e4488fffae48f9da316ec31288b7c03f102ec7"
 JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", re.M)
@@ -36,14 +35,14 @@ def gpus(found):
 
 def test_a_small_model_gets_a_gpu_and_a_rule_without_a_model_none(checkout):
     found = resources(checkout)
-    for rule in ("bdhs_shard", "reference_shard", "respond_shard"):
+    for rule in ("sample_shard", "reference_shard", "respond_shard"):
         assert gpus(found[rule]) == ("1", "gpu:1"), rule
         assert found[rule]["mem_mb"] == "3000"
     # Two processes, which each load the model.
     assert gpus(found["train"]) == ("2", "gpu:2")
     assert found["train"]["mem_mb"] == "6000"
     others = {rule for rule in found if " " not in rule} - ON_GPUS
-    assert {"toy_model", "dataset", "score", "tables", "bdhs_merge", "page"} <= others
+    assert {"toy_model", "dataset", "score", "tables", "sample_merge", "page"} <= others
     for rule in others:
         assert gpus(found[rule]) == (None, None), rule
 
@@ -73,7 +72,7 @@ def test_a_34b_model_gets_two_gpus_and_the_memory_it_takes(with_34b):
     found = resources(with_34b, "results/report/index.html", merged)
     # 1.2 times two bytes for each parameter.
     one = 3000 + 83_400
-    for rule in ("bdhs_shard", "distortion_shard", "reference_shard", "respond_shard"):
+    for rule in ("sample_shard", "reference_shard", "respond_shard"):
         assert gpus(found[rule]) == ("2", "gpu:2"), rule
         assert found[rule]["mem_mb"] == str(one)
     # The sum of weights and adapter is made in float32.
@@ -85,7 +84,7 @@ def test_a_34b_model_gets_two_gpus_and_the_memory_it_takes(with_34b):
     assert found["train mdpo"]["mem_mb"] == str(2 * (3000 + 41_700))
     # Five times as large as the model that the limits are for.
     assert int(found["respond_shard"]["runtime"]) == pytest.approx(120 * 34.75 / 7.063, abs=1)
-    assert int(found["bdhs_shard"]["runtime"]) == pytest.approx(240 * 34.75 / 7.063, abs=1)
+    assert int(found["sample_shard"]["runtime"]) == pytest.approx(240 * 34.75 / 7.063, abs=1)
     assert gpus(found["hub_model"]) == (None, None)
 
 

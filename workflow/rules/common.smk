@@ -5,12 +5,14 @@ import os
 import shlex
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
 import yaml
+from snakemake.logging import logger
 
 from mmpref.digest import digest
 from mmpref.errors import InputError
@@ -47,7 +49,13 @@ def code(script, *more, model=None):
         for one in more
     ]
     files += family_of(model) if model else []
-    return digest([ROOT / "scripts" / script, *files], ROOT / "src")
+    return digest_of((ROOT / "scripts" / script, *files))
+
+
+@cache
+def digest_of(files):
+    """Return the digest of files; a study of a thousand jobs asks for the same few ones."""
+    return digest(files, ROOT / "src")
 
 
 def of_kinds(module, *parts):
@@ -215,7 +223,12 @@ def judge_access(wildcards):
     """Say before anything runs that a judge's address or key is missing."""
     judge = judge_of(wildcards)
     for variable in (judge.url_variable, judge.key_variable):
-        if variable and not os.environ.get(variable):
+        if not variable or os.environ.get(variable):
+            continue
+        # Without an executor nothing is run either: the rule graph, a summary.
+        if workflow.dryrun or not workflow.executor_plugin:
+            warn_of_missing(variable)
+        else:
             raise WorkflowError(
                 f"benchmarks.{wildcards.benchmark}: its judge {judge.model} needs the environment "
                 f"variable {variable}; set it (a local server of the same API is a free judge: "
@@ -223,6 +236,14 @@ def judge_access(wildcards):
                 "benchmark out"
             )
     return []
+
+
+@cache
+def warn_of_missing(variable):
+    logger.warning(
+        f"The environment variable {variable} is not set; a judge of this study needs it, and "
+        "without it a real run ends before anything runs."
+    )
 
 
 def judge_arguments(wildcards):

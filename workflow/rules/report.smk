@@ -1,4 +1,7 @@
-"""Tables, figures, the page, and cards for what is published."""
+"""Tables, figures, the page, and cards for what is published.
+
+Texts of the study go through functions: in a plain parameter a `{question}` would be a wildcard.
+"""
 
 
 rule tables:
@@ -26,8 +29,8 @@ rule tables:
         mem_mb=2000,
         runtime=20,
     params:
-        arguments=flags(
-            base=study.table.base,
+        arguments=lambda wildcards: flags(
+            bases=json.dumps(study.bases()),
             metrics=json.dumps(study.table.metrics),
             labels=json.dumps(study.report.labels),
             seed=study.seed,
@@ -61,7 +64,7 @@ rule published:
         mem_mb=2000,
         runtime=20,
     params:
-        arguments=flags(
+        arguments=lambda wildcards: flags(
             comparison=study.comparison(), labels=json.dumps(study.report.labels)
         ),
         code=code("published.py"),
@@ -93,8 +96,9 @@ rule figures:
         mem_mb=2000,
         runtime=20,
     params:
-        arguments=flags(
+        arguments=lambda wildcards: flags(
             runs=study.runs,
+            bases=json.dumps(study.bases()),
             colours=json.dumps(study.report.colours),
             labels=json.dumps(study.report.labels),
         ),
@@ -144,14 +148,14 @@ rule page:
         mem_mb=2000,
         runtime=20,
     params:
-        arguments=flags(
+        arguments=lambda wildcards: flags(
             settings=study.report,
             study=yaml.safe_dump(
                 study.model_dump(mode="json", exclude_unset=True), sort_keys=False
             ),
             name=study.name,
             comparison=study.comparison(),
-            base=study.table.base,
+            bases=json.dumps(study.bases()),
             seed=study.seed,
         ),
         files=lambda wildcards, input: flags(
@@ -193,7 +197,7 @@ rule published_adapter:
             **card_arguments(study.runs[wildcards.run].preferences),
             model_name=study.runs[wildcards.run].model,
             converted=study.models[study.runs[wildcards.run].model].source == "bunny",
-            base_run=study.table.base,
+            base_run=study.bases().get(wildcards.run),
         ),
         files=lambda wildcards, input: flags(
             table=input.table, sampler=input.get("sampler")

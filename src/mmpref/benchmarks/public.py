@@ -86,6 +86,14 @@ class PublicBenchmark(BenchmarkSource):
         return None
 
     @property
+    def downloads(self) -> Iterable[str]:
+        """Its files and images, where they are not the user's own."""
+        entry = self.entry
+        found = [*([] if self.data else [entry.data]), *([] if self.images else [entry.images])]
+        found += [entry.beside] if entry.beside and not self.data else []
+        return [*found, *(["nltk_data"] if entry.nltk else [])]
+
+    @property
     def seeded(self) -> bool:
         """Whether its items are a sample."""
         return self.items is not None

@@ -25,9 +25,12 @@ def degraded_images(
 ) -> list[Image.Image]:
     """Return a pair's images, degraded as `kind` says: see `degrade`.
 
-    The kind `other_image` is an image of `pairs` that is not this pair's; raises InputError when
-    there is none. The draws depend on `seed` (the study's), the pair's id and the epoch alone.
+    The kind `none` is no image at all. The kind `other_image` is an image of `pairs` that is not
+    this pair's; raises InputError when there is none. The draws depend on `seed` (the study's), the
+    pair's id and the epoch alone.
     """
+    if kind == "none":
+        return []
     rng = generator(seed, "degraded-image", kind, pair.id, epoch)
     if kind == "other_image":
         return [_other_image(pair, pairs, rng) for _ in pair.images]

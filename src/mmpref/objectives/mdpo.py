@@ -25,7 +25,9 @@ class MDPO(Objective):
     anchor_value: float = Field(0.0, description="delta in the paper")
     anchor_rejected: bool = Field(False, description="push the rejected answer's reward below it")
     anchor_degraded_image: bool = Field(False, description="the same for the degraded image")
-    degraded_image: DegradedImage = Field("crop_0_20", description="how the image is degraded")
+    degraded_image: DegradedImage = Field(
+        "crop_0_20", description="how the image is degraded; `none`: left out"
+    )
 
     @property
     def views(self) -> tuple[View, ...]:

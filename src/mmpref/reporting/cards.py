@@ -104,7 +104,7 @@ def write_adapter(
     """Write a folder to publish: an adapter and its card. `run` is what run.json holds.
 
     The first of `sources` is the model. `table` is the main table of the study, if it has one, and
-    `base_run` the run that the others are compared with.
+    `base_run` the run that this one is compared with.
 
     Raises:
         InputError: the adapter is missing.

@@ -3,8 +3,9 @@
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,14 @@ def palette(runs: Sequence[str], colours: Mapping[str, str] | None = None) -> di
     taken = {given[run].lower() for run in runs if run in given}
     free = cycle([colour for colour in PALETTE if colour not in taken] or PALETTE)
     return {run: given.get(run) or next(free) for run in runs}
+
+
+def pieces(names: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the names that a figure shows, so few that each has a colour of its own."""
+    left, most = list(names), len(PALETTE) - 1
+    while left:
+        yield left[:most]
+        left = left[most:]
 
 
 def read_metrics(path: str | Path) -> pd.DataFrame:
@@ -138,7 +147,7 @@ def hallucination_vs_cover(
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9, 4.2), layout="constrained")
         for axes, metric in zip(figure.subplots(1, 2), ("CHAIRs", "CHAIRi"), strict=True):
-            for run, marker in zip(runs, cycle(MARKERS)):
+            for run, marker in zip(runs, _markers(), strict=False):
                 cover, rate = points.loc[(run, "Cover")], points.loc[(run, metric)]
                 axes.errorbar(
                     cover["mean"],
@@ -164,7 +173,7 @@ def hallucination_vs_cover(
                 alpha=0.6,
                 arrowprops={"arrowstyle": "->", "color": _INK, "alpha": 0.6},
             )
-        _legend(figure, runs, colours, labels, cycle(MARKERS))
+        _legend(figure, runs, colours, labels, _markers())
     return figure
 
 
@@ -193,7 +202,7 @@ def sampling_statistics(statistics: Mapping[str, Mapping[str, Any]]) -> Figure:
                 _bars(hallucination[0], means, *place)
         iterations.set(
             title="Iterations",
-            xlabel=f"iterations to divergence ({', '.join(free)})",
+            xlabel=textwrap.fill(f"iterations to divergence ({', '.join(free)})", 48),
             ylabel="share of pairs",
         )
         similarity.set(title="Similarity", xlabel="similarity of rejected to chosen")
@@ -217,6 +226,12 @@ def svg(figure: Figure) -> str:
     element = text[text.index("<svg") :].replace(_INK, "currentColor")
     # Its only content would be addresses of vocabularies that nobody reads.
     return re.sub(r"\s*<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
+
+
+def _markers() -> Iterator[str]:
+    """Yield a marker for each run, such that runs with the same colour have different ones."""
+    for turn in count():
+        yield MARKERS[(turn + turn // len(PALETTE)) % len(MARKERS)]
 
 
 def _curve(axes: Axes, seeds: Sequence[pd.DataFrame], column: str, style: str, colour: str) -> None:
@@ -279,4 +294,7 @@ def _legend(
         )
         for run, marker in zip(runs, markers, strict=False)
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=max(len(handles), 1))
+    # In a row if there is room, else in columns.
+    widths = [len(str(handle.get_label())) + 8 for handle in handles]
+    columns = len(handles) if sum(widths) <= 120 else max(1, 120 // max(widths))
+    figure.legend(handles=handles, loc="outside upper left", ncols=max(columns, 1))

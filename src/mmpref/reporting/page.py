@@ -20,7 +20,15 @@ from mmpref.randomness import generator
 from mmpref.records.images import open_image
 from mmpref.records.items import Item, load_image
 from mmpref.records.rows import Pair
-from mmpref.reporting.tables import Results, Tables, interval, metric_parts, number, with_interval
+from mmpref.reporting.tables import (
+    Results,
+    Tables,
+    by_base,
+    interval,
+    metric_parts,
+    number,
+    with_interval,
+)
 from mmpref.scoring.metric import READINGS
 from mmpref.scoring.verdicts import Scores
 from mmpref.study.published import Comparison
@@ -33,11 +41,11 @@ _PAIRS = 6
 
 @dataclass(frozen=True)
 class Figures:
-    """SVG elements (`figures.svg`): hallucination against cover by benchmark, and two more."""
+    """SVG elements (`figures.svg`): hallucination against cover by benchmark, and others."""
 
     cover: Mapping[str, str] = field(default_factory=dict)
-    training: str | None = None
-    sampling: str | None = None
+    training: Sequence[str] = ()
+    sampling: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ def write_page(
     *,
     title: str,
     seed: int,
-    base: str,
+    bases: Mapping[str, str],
     results: Results,
     tables: Tables,
     items: Mapping[str, Sequence[Item]],
@@ -70,12 +78,12 @@ def write_page(
 ) -> None:
     """Write the report page to `path`; equal input gives equal bytes.
 
-    `results` and `tables` are those of `reporting.tables`, `items` the items of each benchmark in
-    them; runs are shown in the order of `results`, with `colours` and `labels` (default: the
-    run's name). The gallery shows `gallery` items, spread over the benchmarks and drawn with
-    `seed`, the study's; it shows the answers of each run's first training seed. Of those that are
-    flawed or hard to judge up to `failures` are listed, drawn in the same way. `study` is the
-    study file's text, `versions` what it ran with; `published` is the table of
+    `results` and `tables` are those of `reporting.tables`, made with `bases`; `items` are the items
+    of each benchmark in them. Runs are shown by base and in the order of `results`, with `colours`
+    and `labels` (default: the run's name). The gallery shows `gallery` items, spread over the
+    benchmarks and drawn with `seed`, the study's; it shows the answers of each run's first training
+    seed. Of those that are flawed or hard to judge up to `failures` are listed, drawn in the same
+    way. `study` is the study file's text, `versions` what it ran with; `published` is the table of
     `reporting.published` with what is said about it. `kept_out` has `pairs` of run.json of the runs
     for which the model could not be given some. Whatever is empty or None has no section.
     Raises InputError when an image that is to be shown cannot be read.
@@ -89,21 +97,21 @@ def write_page(
     )
     environment.globals.update(number=number, interval=interval)
     runs = list(dict.fromkeys(run for benchmark in results.values() for run in benchmark))
-    labels = {run: labels.get(run, run) for run in (*runs, base)}
+    labels = {run: labels.get(run, run) for run in runs}
     text = environment.get_template("page.html.jinja").render(
         title=title,
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup((_FOLDER / "page.js").read_text(encoding="utf-8")),
-        base=base,
+        bases=[base for base in by_base(runs, bases) if base in runs],
         runs=runs,
         labels=labels,
         colours=colours,
-        summary=_summary(tables, results, base, labels),
-        benchmarks=[_benchmark(name, scores, tables, base) for name, scores in results.items()],
+        summary=_summary(tables, results, bases, labels),
+        benchmarks=[_benchmark(name, scores, tables, bases) for name, scores in results.items()],
         cells=_cells(tables),
         cover={name: _inline(f"cover-{name}", svg) for name, svg in figures.cover.items()},
-        training=figures.training and _inline("training", figures.training),
-        sampling=figures.sampling and _inline("sampling", figures.sampling),
+        training=[_inline(f"training-{i}", svg) for i, svg in enumerate(figures.training)],
+        sampling=[_inline(f"sampling-{i}", svg) for i, svg in enumerate(figures.sampling)],
         sampled={name: _sampled(name, entry, seed) for name, entry in sampled.items()},
         gallery=_gallery(results, items, seed, gallery),
         failures=_failures(results, seed, failures),
@@ -116,39 +124,61 @@ def write_page(
         temporary.write_text(text, encoding="utf-8")
 
 
-def _summary(tables: Tables, results: Results, base: str, labels: Mapping[str, str]) -> str | None:
-    """Return the main result in a sentence: the first metric of the first benchmark.
+def _summary(
+    tables: Tables, results: Results, bases: Mapping[str, str], labels: Mapping[str, str]
+) -> str:
+    """Return the main result: of the first benchmark the first metric, a sentence for each base."""
+    for benchmark, runs in results.items():
+        metric = tables.main.loc[tables.main["benchmark"] == benchmark, "metric"].iloc[0]
+        better = next(iter(runs.values()))[0].metrics[metric].better
+        found = [
+            _sentence(tables, benchmark, metric, better, base, group, labels)
+            for base, group in by_base(runs, bases).items()
+            if base in group and len(group) > 1 and better
+        ]
+        if any(found):
+            return " ".join(filter(None, found))
+    return ""
+
+
+def _sentence(
+    tables: Tables,
+    benchmark: str,
+    metric: str,
+    better: str,
+    base: str,
+    group: Sequence[str],
+    labels: Mapping[str, str],
+) -> str | None:
+    """Return which run of a group is the best in a metric; None where too little is known.
 
     A model that says less hallucinates less: runs that cover significantly less of what is there
     than the base do not count.
     """
-    for benchmark, runs in results.items():
-        rows, changes = (
-            table[table["benchmark"] == benchmark] for table in (tables.main, tables.differences)
-        )
-        metric = rows["metric"].iloc[0]
-        better = next(iter(runs.values()))[0].metrics[metric].better
-        rows = rows[rows["metric"] == metric].dropna(subset="mean").set_index("run")
-        if better is None or base not in rows.index or len(rows) < 2:
-            continue
-        reading = metric[: metric.rfind("/") + 1]
-        covers = changes["metric"].isin([f"{reading}Cover", f"{reading}Recall"])
-        covers_less = rows.index.isin(changes.loc[covers & (changes["high"] < 0), "run"])
-        reached = with_interval(rows.loc[base])
-        rows = rows[~covers_less]
-        best = rows["mean"].idxmin() if better == "lower" else rows["mean"].idxmax()
-        if best == base:
-            without = " without covering less" if covers_less.any() else ""
-            return f"On {benchmark}, no run beats {labels[base]}{without}: {metric} {reached}."
-        among = " of all runs that cover no less" if covers_less.any() else ""
-        difference = changes.set_index(["run", "metric"]).loc[(best, metric)]
-        return (
-            f"On {benchmark}, {labels[best]} has the "
-            f"{'lowest' if better == 'lower' else 'highest'} {metric}{among}: "
-            f"{with_interval(rows.loc[best])} against {reached} for {labels[base]}; "
-            f"difference on the same items {with_interval(difference, 'difference')}."
-        )
-    return None
+    rows, changes = (
+        table[(table["benchmark"] == benchmark) & table["run"].isin(group)]
+        for table in (tables.main, tables.differences)
+    )
+    rows = rows[rows["metric"] == metric].dropna(subset="mean").set_index("run")
+    if base not in rows.index or len(rows) < 2:
+        return None
+    reading = metric[: metric.rfind("/") + 1]
+    covers = changes["metric"].isin([f"{reading}Cover", f"{reading}Recall"])
+    covers_less = rows.index.isin(changes.loc[covers & (changes["high"] < 0), "run"])
+    reached = with_interval(rows.loc[base])
+    rows = rows[~covers_less]
+    best = rows["mean"].idxmin() if better == "lower" else rows["mean"].idxmax()
+    if best == base:
+        without = " without covering less" if covers_less.any() else ""
+        return f"On {benchmark}, no run beats {labels[base]}{without}: {metric} {reached}."
+    among = " of all runs that cover no less" if covers_less.any() else ""
+    difference = changes.set_index(["run", "metric"]).loc[(best, metric)]
+    return (
+        f"On {benchmark}, {labels[best]} has the "
+        f"{'lowest' if better == 'lower' else 'highest'} {metric}{among}: "
+        f"{with_interval(rows.loc[best])} against {reached} for {labels[base]}; "
+        f"difference on the same items {with_interval(difference, 'difference')}."
+    )
 
 
 def _cells(tables: Tables) -> dict[tuple[str, str, str], dict[str, Any]]:
@@ -170,7 +200,7 @@ def _cells(tables: Tables) -> dict[tuple[str, str, str], dict[str, Any]]:
 
 
 def _benchmark(
-    name: str, runs: Mapping[str, list[Scores]], tables: Tables, base: str
+    name: str, runs: Mapping[str, list[Scores]], tables: Tables, bases: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return what the template needs for the tables of one benchmark, besides their cells."""
     rows = tables.main[tables.main["benchmark"] == name]
@@ -188,8 +218,8 @@ def _benchmark(
     return {
         "name": name,
         "size": rows["items"].iloc[0],
-        "runs": list(runs),
-        "compared": base in runs and len(runs) > 1,
+        "groups": by_base(runs, bases),
+        "compared": any(bases.get(run) in runs for run in runs),
         "meanings": meanings,
         "parts": [
             {

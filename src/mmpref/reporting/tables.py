@@ -37,8 +37,8 @@ class ScoreFile:
 class Tables:
     """`main` has the columns MAIN_COLUMNS, `differences` DIFFERENCE_COLUMNS; NaN is undefined.
 
-    `best` is true where a run is better than every other beyond the interval of their difference;
-    runs that collapsed are neither best nor in the comparison.
+    `best` is true where a run is better than every other with the same base, beyond the interval of
+    their difference; runs that collapsed are neither best nor in the comparison.
     """
 
     main: pd.DataFrame
@@ -80,15 +80,30 @@ def read_results(files: Iterable[ScoreFile]) -> Results:
     return results
 
 
-def summarise(
-    results: Results, base: str, seed: int, metrics: Mapping[str, Sequence[str]] | None = None
-) -> Tables:
-    """Return the means over seeds, and the differences of every other run to `base`.
+def by_base(runs: Iterable[str], bases: Mapping[str, str]) -> dict[str | None, list[str]]:
+    """Return runs by the one that they are compared with, which is among its own, in order.
 
-    Intervals are those of `bootstrap`; differences are paired, on the same items. A benchmark that
-    `base` was not scored on has no differences. `seed` is the study's, for the draws; `metrics`
-    restricts and orders the metrics of the benchmarks it names. Raises InputError when it names a
-    metric that a benchmark does not have.
+    `bases` are those of `Study.bases`; runs that have none are together, under None.
+    """
+    found: dict[str | None, list[str]] = {}
+    for run in dict.fromkeys(runs):
+        is_base = run in bases.values()
+        found.setdefault(bases.get(run, run if is_base else None), []).append(run)
+    return found
+
+
+def summarise(
+    results: Results,
+    bases: Mapping[str, str],
+    seed: int,
+    metrics: Mapping[str, Sequence[str]] | None = None,
+) -> Tables:
+    """Return the means over seeds, and the difference of every run to its base.
+
+    Intervals are those of `bootstrap`; differences are paired, on the same items. `bases` are those
+    of `Study.bases`; there are no differences to a base that was not scored on a benchmark. `seed`
+    is the study's, for the draws; `metrics` restricts and orders the metrics of the benchmarks it
+    names. Raises InputError when it names a metric that a benchmark does not have.
     """
     main, differences = [], []
     for benchmark, runs in results.items():
@@ -104,19 +119,21 @@ def summarise(
             run: bootstrap([one.table for one in scores], known, seed, run)
             for run, scores in runs.items()
         }
-        upright = [run for run in runs if not _collapsed(values, run, base)]
+        upright = [run for run in runs if not _collapsed(values, run, bases.get(run))]
+        alike = {run: group for group in by_base(runs, bases).values() for run in group}
         for run, scores in runs.items():
+            base = bases.get(run)
             for name in wanted:
                 sign = {"lower": -1, "higher": 1, None: 0}[known[name].better]
                 leads = [
                     estimate(sign * (values[run][name] - values[other][name])).low > 0
                     for other in upright
-                    if other != run
+                    if other != run and other in alike[run]
                 ]
                 best = run in upright and any(leads) and all(leads)
                 place, sizes = (run, benchmark, name), (len(scores), len(scores[0].table))
                 main.append((*place, *estimate(values[run][name]), *sizes, best))
-                if base in runs and run != base:
+                if base in runs:
                     difference = estimate(values[run][name] - values[base][name])
                     differences.append((*place, *difference))
     return Tables(
@@ -125,14 +142,15 @@ def summarise(
     )
 
 
-def _collapsed(values: Mapping[str, Mapping[str, Array]], run: str, base: str) -> bool:
+def _collapsed(values: Mapping[str, Mapping[str, Array]], run: str, base: str | None) -> bool:
     """Return whether a run lost more than `COLLAPSE` of what the base covers, or of its endings.
 
     Such a run hallucinates less only because it says less. `values` holds what `bootstrap` returns
     for each run of a benchmark; the whole interval has to lie beyond the limit.
     """
-    for metric, now in values[run].items() if base in values else ():
-        before = values[base][metric]
+    of_base = values.get(base or "", {})
+    for metric, before in of_base.items():
+        now = values[run][metric]
         name = metric.rpartition("/")[2]
         if name == "unfinished":
             now, before = 1 - now, 1 - before
@@ -144,11 +162,13 @@ def _collapsed(values: Mapping[str, Mapping[str, Array]], run: str, base: str) -
     return False
 
 
-def markdown(tables: Tables, base: str, labels: Mapping[str, str] | None = None) -> str:
+def markdown(
+    tables: Tables, bases: Mapping[str, str], labels: Mapping[str, str] | None = None
+) -> str:
     """Return both tables as Markdown: a row per run, a column per metric.
 
-    Each benchmark, and each part of it, has a table of its own. `labels` are the names to print
-    for runs; a run without one is printed as it is called.
+    Each benchmark, and each part of it, has a table of its own, and one of differences for each
+    base. `labels` are the names to print for runs; a run without one is printed as it is called.
     """
     labels = labels or {}
     parts = []
@@ -164,10 +184,11 @@ def markdown(tables: Tables, base: str, labels: Mapping[str, str] | None = None)
             parts.append(_grid(rows[rows["metric"].isin(metrics)], "mean", labels))
             found = tables.differences
             found = found[(found["benchmark"] == benchmark) & found["metric"].isin(metrics)]
-            if len(found):
+            for base, runs in by_base(found["run"], bases).items():
                 parts.append(
-                    f"Difference to {labels.get(base, base)} on the same items [95 % interval].\n\n"
-                    + _grid(found, "difference", labels)
+                    f"Difference to {labels.get(str(base), base)} on the same items "
+                    "[95 % interval].\n\n"
+                    + _grid(found[found["run"].isin(runs)], "difference", labels)
                 )
     return "\n\n".join(parts) + "\n"
 

@@ -55,6 +55,11 @@ class BenchmarkSource(Part):
         return None
 
     @property
+    def downloads(self) -> Iterable[str]:
+        """The names in `mmpref/downloads.yaml` that it is made from."""
+        return ()
+
+    @property
     def references(self) -> Mapping[str, tuple[str, str]]:
         """What it names elsewhere in the study: by field the table (`datasets`) and the name."""
         return {}

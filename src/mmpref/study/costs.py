@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from mmpref.errors import InputError
+from mmpref.study.benchmarks import BenchmarkSource
 from mmpref.study.explanation import read_yaml
 from mmpref.study.models import AssembledModel, BunnyModel, HubModel, LocalModel, Model, ToyModel
 from mmpref.study.parts import Part
+from mmpref.study.reference import stored_for
 from mmpref.study.runs import ORIGINAL, Run
 from mmpref.study.study import Study
 
@@ -90,29 +92,59 @@ class TimeRates(Part):
     source: str
 
 
-class JudgeRate(Part):
-    """Calls for one run and seed, and prompt tokens of a call; None: not known."""
+class AnswerRates(Part):
+    """Prompt tokens per second, and seconds of a step, of a model with `parameters`."""
 
-    calls: int
-    tokens: int | None = None
+    parameters: int
+    prompt_tokens: int
+    step_seconds: float
+    text_tokens: int
+    image_tokens: dict[str, int]
+    source: str
+
+
+class ItemRates(Part):
+    """How many questions a benchmark has."""
+
+    source: str
+    benchmarks: dict[str, int]
 
 
 class JudgeRates(Part):
-    """Judged benchmarks."""
+    """Prompt tokens of a judge's call, by benchmark."""
 
     source: str
-    benchmarks: dict[str, JudgeRate]
+    tokens: dict[str, int]
+
+
+class PairRates(Part):
+    """How many pairs a whole dataset has."""
+
+    source: str
+    datasets: dict[str, int]
+
+
+class DownloadRates(Part):
+    """Bytes of downloads, and of a pair with its image."""
+
+    source: str
+    pair: int
+    bytes: dict[str, int]
 
 
 class Rates(Part):
     """`config/rates.yaml`."""
 
     training: TrainingRates
+    answers: AnswerRates
     reference: ReferenceRates
     adapter: AdapterRates
     memory: MemoryRates
     time: TimeRates
+    items: ItemRates
     judges: JudgeRates
+    pairs: PairRates
+    downloads: DownloadRates
 
 
 @cache
@@ -176,6 +208,8 @@ def family_of(model: Model) -> str | None:
     """Return the family of a model, None where nothing says it."""
     if isinstance(model, HubModel) and model.family:
         return model.family
+    if isinstance(model, BunnyModel):
+        return "llava"
     if not isinstance(model, LocalModel | HubModel):
         return None
     config = Path(model.folder) / "config.json"
@@ -250,21 +284,38 @@ def gpu_bytes(run: Run, model: Model, stage: Literal[0, 1, 2, 3]) -> int | None:
 
 
 def pairs_of(study: Study, preferences: str) -> int | None:
-    """Return how many pairs a preference entry has, None where only the data say it."""
-    found = getattr(study.datasets[study.preferences[preferences].dataset], "pairs", None)
-    return found if isinstance(found, int) else None
+    """Return at most how many pairs a preference entry has, None where only the data say it."""
+    return pairs_in(study.datasets[study.preferences[preferences].dataset])
+
+
+def pairs_in(dataset: Part) -> int | None:
+    """Return at most how many pairs a dataset has, None where only the data say it."""
+    kind = "-".join(
+        getattr(dataset, name) for name in ("source", "pairing") if hasattr(dataset, name)
+    )
+    whole = getattr(dataset, "pairs", None) or rates().pairs.datasets.get(kind)
+    sizes = [size for size in (whole, getattr(dataset, "subset", None)) if isinstance(size, int)]
+    return min(sizes, default=None)
 
 
 def pairs_per_second(run: Run, model: Model) -> float | None:
     """Return the rate of a training on one GPU; None where no rate of its family is known."""
+    found = _rates_of(model, run.training.dtype)
+    if found is None or run.objective is None:
+        return None
+    one_image, two_images = found
+    rate = one_image if len({view.image for view in run.views}) == 1 else two_images
+    return rate / (rates().training.checkpointing if run.training.gradient_checkpointing else 1)
+
+
+def _rates_of(model: Model, dtype: str) -> tuple[float, float] | None:
+    """Return the pairs per second of DPO and of mDPO, which looks at two images; None: unknown."""
     rate = rates().training.families.get(family_of(model) or "")
     parameters = parameters_of(model)
-    training = run.training
-    if rate is None or not parameters or run.objective is None or training.dtype != "bfloat16":
+    if rate is None or not parameters or dtype != "bfloat16":
         return None
-    several = any(view.image != ORIGINAL for view in run.views)
-    found = (rate.mdpo if several else rate.dpo) * rate.parameters / parameters
-    return found / (rates().training.checkpointing if training.gradient_checkpointing else 1)
+    size = parameters / rate.parameters
+    return rate.dpo / size, rate.mdpo / size
 
 
 def training_hours(run: Run, model: Model, pairs: int | None) -> float | None:
@@ -280,6 +331,68 @@ def reference_hours(run: Run, model: Model, pairs: int | None) -> float | None:
     if rate is None or pairs is None:
         return None
     return pairs / rate / 3600 / rates().reference.forward_and_backward
+
+
+def stored_hours(study: Study, model: str, preferences: str, image: str) -> float | None:
+    """Return the GPU hours of the reference under an image, which runs share.
+
+    Of a degraded image there is one for each epoch. None where something is not known.
+    """
+    stored = stored_for(study.runs.values(), model, preferences, image, study.seed)
+    pairs = pairs_of(study, preferences)
+    found = _rates_of(study.models[model], study.training.dtype)
+    if stored is None or pairs is None or found is None:
+        return None
+    one_image, two_images = found
+    seconds = 1 / one_image if image == ORIGINAL else 1 / two_images - 1 / one_image
+    return pairs * stored.epochs * seconds / rates().reference.forward_and_backward / 3600
+
+
+def items_of(part: BenchmarkSource) -> int | None:
+    """Return how many questions a benchmark has, None where that is not known."""
+    asked = getattr(part, "items", None)
+    return asked if isinstance(asked, int) else rates().items.benchmarks.get(part.measures)
+
+
+def answer_hours(study: Study, run: Run, part: BenchmarkSource) -> float | None:
+    """Return at most how many GPU hours a run's answers to a benchmark take, for one seed.
+
+    None where something is not known.
+    """
+    items, found = items_of(part), _answering(study, run.model)
+    if items is None or found is None:
+        return None
+    prompt_seconds, step_seconds = found
+    steps = ceil(items / study.responses.batch_size) * part.max_new_tokens
+    return (items * prompt_seconds + steps * step_seconds) / 3600
+
+
+def sampling_hours(study: Study, preferences: str) -> float | None:
+    """Return at most how many GPU hours the rejected answers of a preference entry take.
+
+    None where something is not known.
+    """
+    part = study.preferences[preferences]
+    pairs, sampler = pairs_of(study, preferences), part.sampler
+    found = sampler and _answering(study, sampler.model)
+    if pairs is None or not sampler or not found:
+        return None
+    prompt_seconds, step_seconds = found
+    if part.bdhs is None:
+        return pairs * prompt_seconds / 3600
+    steps = ceil(pairs / part.bdhs.batch_size) * part.bdhs.max_new_tokens
+    read = pairs * prompt_seconds * (1 - part.bdhs.mask_ratio)
+    return part.bdhs.iterations * (read + steps * step_seconds) / 3600
+
+
+def _answering(study: Study, name: str) -> tuple[float, float] | None:
+    """Return the seconds of a prompt with its image, and of a step; None for an unknown model."""
+    model, answers = study.models[name], rates().answers
+    parameters, image = parameters_of(model), answers.image_tokens.get(family_of(model) or "")
+    if parameters is None or image is None or study.training.dtype != "bfloat16":
+        return None
+    size = parameters / answers.parameters
+    return size * (image + answers.text_tokens) / answers.prompt_tokens, answers.step_seconds
 
 
 def minutes(hours: float, split: int = 1) -> int:

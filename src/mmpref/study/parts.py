@@ -19,5 +19,5 @@ class Part(BaseModel):
 
 
 DegradedImage = Literal[
-    "crop_0_20", "crop_20_50", "other_image", "moco_v2", "black", "diffusion_500"
+    "crop_0_20", "crop_20_50", "other_image", "moco_v2", "black", "diffusion_500", "none"
 ]

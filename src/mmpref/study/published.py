@@ -5,7 +5,7 @@ is called here. What a study compares is worked out when it is read, so that not
 cannot be compared in the end.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -99,7 +99,11 @@ class Publication(Part):
 
 
 class Beside(Part):
-    """A published value, and the study's own that stands beside it."""
+    """A published value, and the study's own that stands beside it.
+
+    `base` is the run that the run is compared with, and `base_value` what is published of it in
+    the same column: evaluators differ more in values than in what a training changes.
+    """
 
     run: str
     benchmark: str
@@ -108,6 +112,8 @@ class Beside(Part):
     column: str
     value: float
     factor: float
+    base: str | None = None
+    base_value: float | None = None
 
 
 class Comparison(Part):
@@ -141,10 +147,12 @@ def compare(
     benchmarks: Mapping[str, BenchmarkSource],
     judges: Mapping[str, Judge],
     shown: Mapping[str, list[str]],
+    bases: Mapping[str, str],
 ) -> Comparison:
     """Return what of a publication stands beside a study with `benchmarks`.
 
-    `shown` are the metrics of its tables by benchmark, where it restricts them. Raises InputError
+    `shown` are the metrics of its tables by benchmark, where it restricts them; `bases` are by run
+    the ones that they are compared with. Raises InputError
     when the file is wrong, and ValueError when a row is unknown or has a value that the study has
     no metric for.
     """
@@ -157,7 +165,8 @@ def compare(
                 f"valid are: {', '.join(publication.benchmarks)}"
             )
     values, left_out, used = list[Beside](), list[str](), dict[str, dict[str, None]]()
-    for run, row, column, value in _cells(published, publication):
+    cells = list(_cells(published, publication))
+    for run, row, column, value in cells:
         name, _, metric = column.partition("/")
         where = f"published.rows.{run}: {row!r} has the metric {column}"
         if name not in published.benchmarks:
@@ -175,6 +184,7 @@ def compare(
         if reason := _missing(own, benchmarks, described, measure, shown):
             raise ValueError(f"{where}, which the study lacks: {reason}; {advice}")
         assert measure.metric is not None
+        before = _of_base(bases.get(run), row, column, cells)
         values.append(
             Beside(
                 run=run,
@@ -184,6 +194,8 @@ def compare(
                 column=column,
                 value=value,
                 factor=measure.factor,
+                base=None if before is None else bases[run],
+                base_value=before,
             )
         )
         used.setdefault(name, {})[publication.rows[row][0]] = None
@@ -222,6 +234,16 @@ def _cells(published: Published, publication: Publication) -> Iterator[tuple[str
             for column, value in zip(table.columns, table.rows[row], strict=True):
                 if value is not None:
                     yield run, name, column, value
+
+
+def _of_base(
+    base: str | None, row: str, column: str, cells: Iterable[tuple[str, str, str, float]]
+) -> float | None:
+    """Return what is published of a base in a column: in the table of `row` if it is there."""
+    found = {other: value for run, other, key, value in cells if (run, key) == (base, column)}
+    table = row.partition(": ")[0]
+    same = [value for other, value in found.items() if other.partition(": ")[0] == table]
+    return next(iter([*same, *found.values()]), None)
 
 
 def _missing(

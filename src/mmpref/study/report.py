@@ -10,7 +10,11 @@ from mmpref.study.parts import Name, Part
 class Table(Part):
     """Which metrics the main table and the report show, and against which run."""
 
-    base: Name = Field("base", description="the run that the others are compared with")
+    base: Name | None = Field(
+        None,
+        description="the run that all others are compared with; default: of each model the run "
+        "without an objective",
+    )
     metrics: dict[Name, list[str]] = Field(
         default_factory=dict, description="metrics by benchmark; default: all"
     )

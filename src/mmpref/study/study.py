@@ -93,7 +93,24 @@ class Study(Part):
         """
         if self.published is None:
             return None
-        return compare(self.published, self.benchmarks, self.judges, self.table.metrics)
+        return compare(
+            self.published, self.benchmarks, self.judges, self.table.metrics, self.bases()
+        )
+
+    def bases(self) -> dict[str, str]:
+        """Return by run the one that it is compared with, where there is one.
+
+        Models differ before any training: a run's base is that of its own model, unless
+        `table.base` names one for all. A base is compared with nothing.
+        """
+        as_they_are: dict[str, str] = {}
+        for name, run in self.runs.items():
+            if run.objective is None:
+                as_they_are.setdefault(run.model, name)
+        found = {
+            name: self.table.base or as_they_are.get(run.model) for name, run in self.runs.items()
+        }
+        return {name: base for name, base in found.items() if base and base != name}
 
     def _named(self) -> Iterator[tuple[str, str, str]]:
         """Yield where something is named, its name, and the table that must have it."""
@@ -109,7 +126,7 @@ class Study(Part):
         for key, benchmark in self.benchmarks.items():
             for field, (table, name) in benchmark.references.items():
                 yield f"benchmarks.{key}.{field}", name, table
-        if "base" in self.table.model_fields_set:
+        if self.table.base:
             yield "table.base", self.table.base, "runs"
         for where, names, table in (
             ("table.metrics", self.table.metrics, "benchmarks"),
