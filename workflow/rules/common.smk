@@ -178,7 +178,7 @@ def benchmark_files(wildcards):
     `beside` is the download that a public benchmark expects beside its own.
     """
     part = study.benchmarks[wildcards.benchmark]
-    if part.source == "dataset":
+    if "dataset" in part.references:
         return {"pairs": f"<results>/datasets/{part.dataset}/pairs.parquet"}
     if wildcards.benchmark not in PUBLIC:
         return {}

@@ -1,4 +1,4 @@
-"""Yes/no questions about objects, asked as POPE asks them (arXiv 2305.10355)."""
+"""Yes/no questions, those about objects that POPE asks (arXiv 2305.10355) and others."""
 
 import re
 from collections.abc import Callable
@@ -37,11 +37,11 @@ def counts(answer: str | None, label: str, reading: str = "") -> dict[str, int]:
 
 
 def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
-    """Return the counts of one answer, overall and under `SETTING/`, all 0 or 1.
+    """Return the counts of one answer, overall and under its `SETTING/` if it has one, all 0 or 1.
 
     `items` (1), `labelled_yes`, those of `counts`, and `unparsed`.
     """
-    answer, label, setting = parse(response), item.truth["label"], item.truth["setting"]
+    answer, label, setting = parse(response), item.truth["label"], item.truth.get("setting")
     columns = {
         "items": 1,
         "labelled_yes": int(label == "yes"),
@@ -50,10 +50,10 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     }
     return {
         **columns,
-        **{f"{setting}/{name}": count for name, count in columns.items()},
+        **({f"{setting}/{name}": count for name, count in columns.items()} if setting else {}),
         "flawed": answer != label,
         "note": "neither yes nor no" if answer is None else "right" if answer == label else "wrong",
-        "expected": f"True answer: {label} ({setting})",
+        "expected": f"True answer: {label}" + (f" ({setting})" if setting else ""),
     }
 
 
