@@ -4,11 +4,14 @@ import importlib.metadata
 import json
 from pathlib import Path
 
+import yaml
+
 from mmpref.cli import run
 from mmpref.records.items import Items
 from mmpref.records.pairs import Pairs
 from mmpref.reporting.figures import palette
 from mmpref.reporting.page import Figures, Sampled, write_page
+from mmpref.reporting.sources import public, sources_of
 from mmpref.reporting.tables import Tables, read_results, read_table, score_file
 from mmpref.study.published import Comparison
 from mmpref.study.report import Report
@@ -29,6 +32,8 @@ def main(
     seed: int,
     output: Path,
     preferences: tuple[Path, ...] = (),
+    datasets: tuple[Path, ...] = (),
+    sources: str = "[]",
     published: Path | None = None,
     comparison: str = "",
 ) -> None:
@@ -47,6 +52,8 @@ def main(
         seed: the study's
         output: HTML to write
         preferences: folders of sampled pairs
+        datasets: dataset.json of each dataset that is used
+        sources: what is known of the models and benchmarks from elsewhere, as JSON
         published: published values beside own ones, CSV
         comparison: what is said about them, as JSON
     """
@@ -82,7 +89,8 @@ def main(
         published=(read_table(published), Comparison.model_validate_json(comparison))
         if published
         else None,
-        study=study,
+        sources=sources_of(json.loads(sources), datasets),
+        study=yaml.safe_dump(public(yaml.safe_load(study)), sort_keys=False),
         versions={package: importlib.metadata.version(package) for package in PACKAGES},
         gallery=settings.gallery,
         failures=settings.failures,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from mmpref.cli import run
 from mmpref.files import replacing
-from mmpref.reporting.cards import Recipe, data_sources, file_source, model_source, pairs_card
+from mmpref.reporting.cards import Recipe, pairs_card
+from mmpref.reporting.sources import data_sources, file_source, model_source
 
 
 def main(

@@ -4,13 +4,8 @@ import json
 from pathlib import Path
 
 from mmpref.cli import run as call
-from mmpref.reporting.cards import (
-    Recipe,
-    data_sources,
-    file_source,
-    model_source,
-    write_adapter,
-)
+from mmpref.reporting.cards import Recipe, write_adapter
+from mmpref.reporting.sources import data_sources, file_source, model_source
 from mmpref.reporting.tables import read_table
 
 

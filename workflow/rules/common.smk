@@ -15,7 +15,7 @@ import yaml
 from mmpref.digest import digest
 from mmpref.errors import InputError
 from mmpref.files import sha256
-from mmpref.study import costs
+from mmpref.study import costs, origins
 from mmpref.study.models import families
 from mmpref.study.parts import Part
 from mmpref.study.reference import images_of, stored_for
@@ -178,7 +178,7 @@ def benchmark_files(wildcards):
     `beside` is the download that a public benchmark expects beside its own.
     """
     part = study.benchmarks[wildcards.benchmark]
-    if "dataset" in part.references:
+    if part.source == "dataset":
         return {"pairs": f"<results>/datasets/{part.dataset}/pairs.parquet"}
     if wildcards.benchmark not in PUBLIC:
         return {}
@@ -363,9 +363,9 @@ def main_table(wildcards):
 
 
 def sampler_of(preferences):
-    """Return the name of the model that samples the rejected answers of some preferences, if any."""
-    bdhs = study.preferences[preferences].bdhs
-    return bdhs.model if bdhs else None
+    """Return the name of the model that makes the rejected answers of some preferences, if any."""
+    sampler = study.preferences[preferences].sampler
+    return sampler.model if sampler else None
 
 
 def card_files(preferences):
@@ -385,7 +385,7 @@ def card_arguments(preferences):
     recipe = {
         "seed": study.seed,
         "dataset": dataset.model_dump(mode="json", exclude_none=True),
-        "bdhs": part.bdhs.model_dump(mode="json") if part.bdhs else None,
+        **part.model_dump(mode="json", exclude={"dataset"}, exclude_none=True),
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     return {
@@ -395,6 +395,12 @@ def card_arguments(preferences):
         "sampler_name": sampler_of(preferences),
         "version": project["project"]["version"],
     }
+
+
+def elsewhere():
+    """Return what is known of the models and benchmarks that were not made here."""
+    folders = {name: model_of(name) for name in study.models}
+    return origins.models_of(study, folders) + origins.benchmarks_of(study, DOWNLOADS)
 
 
 def runs_and_seeds(pattern, runs=study.runs):

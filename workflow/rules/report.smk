@@ -124,6 +124,10 @@ rule page:
             for name in SAMPLED
             for file in ("pairs.parquet", "statistics.json")
         ],
+        datasets=[
+            f"<results>/datasets/{name}/dataset.json"
+            for name in origins.datasets_of(study)
+        ],
     output:
         report(
             "<results>/report/index.html",
@@ -146,10 +150,13 @@ rule page:
             ),
             name=study.name,
             comparison=study.comparison(),
+            # No input: models that were removed since would be fetched, and all made of them anew.
+            sources=json.dumps(elsewhere()),
             base=study.table.base,
             seed=study.seed,
         ),
         files=lambda wildcards, input: flags(
+            datasets=input.datasets,
             published=input.published,
             preferences=sorted({os.path.dirname(path) for path in input.preferences}),
         ),

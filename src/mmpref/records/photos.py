@@ -77,7 +77,9 @@ def _cropped(picture: Image.Image, id: str) -> Image.Image:
     """Return a part of a picture, drawn for the row `id`."""
     width, height, left, top = generator(0, "photos-crop", id).random(4)
     size = [round(side * (0.8 + 0.15 * draw)) for side, draw in zip(picture.size, (width, height))]
-    x, y = (round((side - kept) * draw) for side, kept, draw in zip(picture.size, size, (left, top)))
+    x, y = (
+        round((side - kept) * draw) for side, kept, draw in zip(picture.size, size, (left, top))
+    )
     return picture.crop((x, y, x + size[0], y + size[1]))
 
 

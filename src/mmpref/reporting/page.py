@@ -20,6 +20,7 @@ from mmpref.randomness import generator
 from mmpref.records.images import open_image
 from mmpref.records.items import Item, load_image
 from mmpref.records.rows import Pair
+from mmpref.reporting.sources import Source
 from mmpref.reporting.tables import Results, Tables, interval, metric_parts, number, with_interval
 from mmpref.scoring.metric import READINGS
 from mmpref.scoring.verdicts import Scores
@@ -63,6 +64,7 @@ def write_page(
     sampled: Mapping[str, Sampled],
     study: str,
     versions: Mapping[str, str],
+    sources: Sequence[Source] = (),
     published: tuple[pd.DataFrame, Comparison] | None = None,
     gallery: int = 36,
     failures: int = 100,
@@ -74,8 +76,9 @@ def write_page(
     run's name). The gallery shows `gallery` items, spread over the benchmarks and drawn with
     `seed`, the study's; it shows the answers of each run's first training seed. Of those that are
     flawed or hard to judge up to `failures` are listed, drawn in the same way. `study` is the
-    study file's text, `versions` what it ran with; `published` is the table of
-    `reporting.published` with what is said about it. Whatever is empty or None has no section.
+    study file's text, `versions` what it ran with, `sources` what went in from elsewhere;
+    `published` is the table of `reporting.published` with what is said about it. Whatever is empty
+    or None has no section.
     Raises InputError when an image that is to be shown cannot be read.
     """
     environment = jinja2.Environment(
@@ -105,6 +108,7 @@ def write_page(
         sampled={name: _sampled(name, entry, seed) for name, entry in sampled.items()},
         gallery=_gallery(results, items, seed, gallery),
         failures=_failures(results, seed, failures),
+        sources=sources,
         published=published and _published(*published),
         study=study,
         versions=versions,
