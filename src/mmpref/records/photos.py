@@ -66,21 +66,20 @@ def write_photos(files: Iterable[str | Path], folder: str | Path, crops: int = 0
                     before = f"{crop}-" if crop else ""
                     written = {**row, "id": before + row["id"], "image": f"images/{before}{name}"}
                     with Image.open(pictures[stem]) as picture:
-                        part = _cropped(picture, written["id"]) if crop else picture
+                        part = _cropped(picture, written["image"]) if crop else picture
                         image = KINDS[kind](part)
                         image.save(temporary / written["image"], exif=image.getexif())
                     lines.append(json.dumps(written, ensure_ascii=False) + "\n")
             (temporary / file.name).write_text("".join(lines), encoding="utf-8")
 
 
-def _cropped(picture: Image.Image, id: str) -> Image.Image:
-    """Return a part of a picture, drawn for the row `id`."""
-    width, height, left, top = generator(0, "photos-crop", id).random(4)
-    size = [round(side * (0.8 + 0.15 * draw)) for side, draw in zip(picture.size, (width, height))]
-    x, y = (
-        round((side - kept) * draw) for side, kept, draw in zip(picture.size, size, (left, top))
-    )
-    return picture.crop((x, y, x + size[0], y + size[1]))
+def _cropped(picture: Image.Image, name: str) -> Image.Image:
+    """Return a part of a picture, drawn for the file `name`."""
+    draws = generator(0, "photos-crop", name).random((2, 2))
+    sides = np.array(picture.size)
+    kept = np.round(sides * (0.8 + 0.15 * draws[0])).astype(int)
+    start = np.round((sides - kept) * draws[1]).astype(int)
+    return picture.crop((*start.tolist(), *(start + kept).tolist()))
 
 
 def _pictures() -> dict[str, Path]:
