@@ -239,7 +239,7 @@ def test_the_dataset_card(tmp_path: Path, picture: Callable[..., Image.Image]) -
     noisy = Recipe("noisy", {"bdhs": None, "distortion": {"noise_step": 500}})
     assert "under a noisy image" in pairs_card(pairs, [], noisy, "0.1.0")
     pairs.write_bytes(b"no parquet")
-    with pytest.raises(InputError, match="cannot be read as Parquet"):
+    with pytest.raises(InputError, match="cannot be read as a Parquet file"):
         pairs_card(pairs, [], RECIPE, "0.1.0")
 
 

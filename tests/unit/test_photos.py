@@ -118,9 +118,12 @@ def test_the_questions_are_a_benchmark(tmp_path: Path, pictures: dict[str, Path]
     assert scores.table["expected"][0] == "True answer: yes"
 
 
-def test_a_question_without_yes_or_no_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "pairs.parquet"
-    write_pairs(path, [Pair("7", (b"",), "Is it?", "Nobody knows.", "Yes.", "mine")])
+def test_a_question_without_yes_or_no_is_named(
+    tmp_path: Path, picture: Callable[..., Image.Image]
+) -> None:
+    path, image = tmp_path / "pairs.parquet", BytesIO()
+    picture(0).save(image, "PNG")
+    write_pairs(path, [Pair("7", (image.getvalue(),), "Is it?", "Nobody knows.", "Yes.", "mine")])
     source = DatasetPrompts(source="dataset", dataset="questions", yesno=True)
     with pytest.raises(
         InputError, match=r"pairs.parquet: pair 7: .*'Nobody knows.' does not begin"

@@ -58,18 +58,20 @@ def write_photos(files: Iterable[str | Path], folder: str | Path, crops: int = 0
                 stem, _, kind = Path(name).stem.partition(".")
                 if stem not in pictures or kind not in KINDS:
                     raise InputError(
-                        f"{file}, row {number}, image: {name} must be PICTURE[.KIND].FORMAT with a "
+                        f"{file}, row {number}, image: {row['image']} must be PICTURE[.KIND].FORMAT with a "
                         f"picture of {', '.join(sorted(pictures))} and a kind of "
                         f"{', '.join(KINDS)}."
                     )
                 for crop in range(crops + 1):
                     before = f"{crop}-" if crop else ""
                     written = {**row, "id": before + row["id"], "image": f"images/{before}{name}"}
+                    lines.append(json.dumps(written, ensure_ascii=False) + "\n")
+                    if (temporary / written["image"]).exists():
+                        continue
                     with Image.open(pictures[stem]) as picture:
                         part = _cropped(picture, written["image"]) if crop else picture
                         image = KINDS[kind](part)
                         image.save(temporary / written["image"], exif=image.getexif())
-                    lines.append(json.dumps(written, ensure_ascii=False) + "\n")
             (temporary / file.name).write_text("".join(lines), encoding="utf-8")
 
 

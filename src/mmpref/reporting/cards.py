@@ -16,6 +16,7 @@ import yaml
 
 from mmpref.errors import InputError
 from mmpref.files import replacing
+from mmpref.records.pairs import Pairs
 from mmpref.reporting.sources import UNKNOWN, Source, file_source, public
 from mmpref.reporting.tables import markdown_table, with_interval
 
@@ -140,14 +141,9 @@ def pairs_card(pairs: str | Path, sources: Sequence[Source], recipe: Recipe, ver
     Raises:
         InputError: the file cannot be read.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
     from huggingface_hub import DatasetCardData
 
-    try:
-        origins = Counter(pq.read_table(pairs, columns=["source"])["source"].to_pylist())
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{pairs}: cannot be read as Parquet: {error}; make it again") from None
+    origins = Counter(pair.source for pair in Pairs(pairs).without_images())
     name, file = recipe.preferences, Path(pairs).name
     total = origins.total()
     data = DatasetCardData(

@@ -61,7 +61,7 @@ def model_source(part: str, folder: str | Path, name: str, converted: bool = Fal
     revision = known.get("revision")
     return Source(
         part,
-        known.get("repository") or name,
+        _named(known, name),
         revision,
         known.get("licence"),
         None if revision else f"mmpref:{model_identity(folder)}",
@@ -109,7 +109,7 @@ def _of_folder(known: Mapping[str, Any]) -> Source:
     licence = manifest.get("licence")
     return Source(
         known["part"],
-        public(manifest.get("repository") or known["name"]),
+        public(_named(manifest, known["name"])),
         manifest.get("revision") or known.get("revision"),
         licence,
         stated_in=public(str(file)) if licence else None,
@@ -128,6 +128,10 @@ def public(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return Path(value).name if value.startswith("/") else _PLACE.sub("", value)
+
+
+def _named(manifest: Mapping[str, Any], name: str) -> str:
+    return manifest.get("repository") or manifest.get("source") or name
 
 
 def _read(file: Path) -> dict[str, Any]:
