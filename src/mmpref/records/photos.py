@@ -58,9 +58,9 @@ def write_photos(files: Iterable[str | Path], folder: str | Path, crops: int = 0
                 stem, _, kind = Path(name).stem.partition(".")
                 if stem not in pictures or kind not in KINDS:
                     raise InputError(
-                        f"{file}, row {number}, image: {row['image']} must be PICTURE[.KIND].FORMAT with a "
-                        f"picture of {', '.join(sorted(pictures))} and a kind of "
-                        f"{', '.join(KINDS)}."
+                        f"{file}, row {number}, image: {row['image']} must be "
+                        f"PICTURE[.KIND].FORMAT with a picture of {', '.join(sorted(pictures))} "
+                        f"and a kind of {', '.join(KINDS)}."
                     )
                 for crop in range(crops + 1):
                     before = f"{crop}-" if crop else ""
