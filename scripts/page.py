@@ -13,6 +13,7 @@ from mmpref.reporting.figures import palette
 from mmpref.reporting.page import Figures, Sampled, write_page
 from mmpref.reporting.sources import public, sources_of
 from mmpref.reporting.tables import Tables, read_results, read_table, score_file
+from mmpref.study.origins import ModelOrigin
 from mmpref.study.published import Comparison
 from mmpref.study.report import Report
 
@@ -33,7 +34,8 @@ def main(
     output: Path,
     preferences: tuple[Path, ...] = (),
     datasets: tuple[Path, ...] = (),
-    sources: str = "[]",
+    models: str = "[]",
+    benchmarks: str = "[]",
     published: Path | None = None,
     comparison: str = "",
 ) -> None:
@@ -53,7 +55,8 @@ def main(
         output: HTML to write
         preferences: folders of sampled pairs
         datasets: dataset.json of each dataset that is used
-        sources: what is known of the models and benchmarks from elsewhere, as JSON
+        models: what the study knows of its models, as JSON
+        benchmarks: the downloads that benchmarks are made from, as JSON
         published: published values beside own ones, CSV
         comparison: what is said about them, as JSON
     """
@@ -89,7 +92,9 @@ def main(
         published=(read_table(published), Comparison.model_validate_json(comparison))
         if published
         else None,
-        sources=sources_of(json.loads(sources), datasets),
+        sources=sources_of(
+            [ModelOrigin(**one) for one in json.loads(models)], json.loads(benchmarks), datasets
+        ),
         study=yaml.safe_dump(public(yaml.safe_load(study)), sort_keys=False),
         versions={package: importlib.metadata.version(package) for package in PACKAGES},
         gallery=settings.gallery,

@@ -36,6 +36,7 @@ from mmpref.reporting.sources import (
     sources_of,
 )
 from mmpref.reporting.tables import MAIN_COLUMNS
+from mmpref.study.origins import ModelOrigin
 from mmpref.study.runs import Training
 
 RUN = {
@@ -134,6 +135,10 @@ def test_a_local_model_and_no_scores(tmp_path: Path, adapter: Path) -> None:
     assert json.loads((output / "adapter_config.json").read_text())["revision"] is None
 
 
+def origin(folder: Path, name: str) -> ModelOrigin:
+    return ModelOrigin(part="model", name=name, folder=str(folder))
+
+
 @pytest.fixture
 def trained(tmp_path: Path, saved_llava: Path) -> tuple[Path, str]:
     """The adapter of a tiny model, and what the code that `asked` ends with prints of both."""
@@ -175,7 +180,7 @@ def test_the_code_of_a_card_loads_the_adapter(
 ) -> None:
     adapter, expected = trained
     output = tmp_path / "published"
-    write_adapter(output, adapter, RUN, [model_source("model", saved_llava, "toy")], RECIPE, "1")
+    write_adapter(output, adapter, RUN, [model_source(origin(saved_llava, "toy"))], RECIPE, "1")
     code = code_of((output / "README.md").read_text(), toy=saved_llava, this_adapter=output)
     printed = io.StringIO()
     with redirect_stdout(printed):
@@ -247,12 +252,17 @@ def test_what_is_known_of_models_and_datasets(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"weights")
-    found = model_source("model", model, "mine")
+    found = model_source(origin(model, "mine"))
     assert found == Source("model", "mine", digest=f"mmpref:{model_identity(model)}")
     assert found.repository is None
     manifest = {"repository": "a/b", "revision": COMMIT, "licence": "mit"}
     (model / "manifest.json").write_text(json.dumps(manifest))
-    assert model_source("sampler", model, "mine") == Source("sampler", "a/b", COMMIT, "mit")
+    fetched = model_source(origin(model, "mine"))
+    assert fetched == Source("model", "a/b", COMMIT, "mit", stated_in="manifest.json")
+    removed = origin(tmp_path / "gone", "mine")
+    assert model_source(removed) == Source("model", "mine")
+    pinned = removed.model_copy(update={"repository": "a/b", "revision": COMMIT})
+    assert model_source(pinned) == Source("model", "a/b", COMMIT)
 
     pairs = tmp_path / "pairs.parquet"
     assert data_sources(pairs, "mine") == [Source("data", "mine")]
@@ -304,12 +314,13 @@ def test_what_went_into_a_study(tmp_path: Path) -> None:
     model.mkdir()
     manifest = {"repository": "a/b", "revision": COMMIT, "licence": "mit"}
     (model / "manifest.json").write_text(json.dumps(manifest))
-    known = [
-        {"part": "model", "name": "llava", "revision": None, "folder": str(model)},
-        {"part": "model", "name": "c/d", "revision": COMMIT, "folder": str(tmp_path / "gone")},
-        {"part": "benchmark pope", "name": "POPE", "revision": "v1", "licence": "MIT",
-         "stated_in": "downloads.yaml"},
-    ]  # fmt: skip
+    made = tmp_path / "made"
+    made.mkdir()
+    package = {"source": "a-package", "revision": "0.1", "licence": "mit"}
+    (made / "manifest.json").write_text(json.dumps(package))
+    models = [origin(model, "llava"), origin(made, "made"), origin(tmp_path / "gone", "gone")]
+    benchmark = {"part": "benchmark pope", "name": "POPE", "revision": "v1", "licence": "MIT",
+                 "stated_in": "downloads.yaml"}  # fmt: skip
     about = tmp_path / "datasets" / "mine" / "dataset.json"
     about.parent.mkdir(parents=True)
     origins = [
@@ -318,9 +329,10 @@ def test_what_went_into_a_study(tmp_path: Path) -> None:
     ]
     about.write_text(json.dumps({"origins": origins}))
     said = "datasets/mine/dataset.json"
-    assert sources_of(known, [about]) == [
+    assert sources_of(models, [benchmark], [about]) == [
         Source("model", "a/b", COMMIT, "mit", stated_in="manifest.json"),
-        Source("model", "c/d", COMMIT),
+        Source("model", "a-package", "0.1", "mit", stated_in="manifest.json"),
+        Source("model", "gone"),
         Source("benchmark pope", "POPE", "v1", "MIT", stated_in="downloads.yaml"),
         Source("dataset mine", "a/b", COMMIT, "CC BY 4.0", stated_in=said),
         Source("dataset mine", "pairs.jsonl"),

@@ -41,14 +41,12 @@ def test_the_datasets_that_are_used() -> None:
 def test_models_and_encoders_but_not_what_is_trained_from_nothing() -> None:
     folders = {name: f"resources/{name}" for name in STUDY["models"]}
     llava, bunny, encoder = models_of(parse(STUDY, "x.yaml"), folders)
-    assert llava == {
-        **{"part": "model", "name": "a/llava"},
-        **{"revision": COMMIT, "folder": "resources/llava"},
-    }
+    assert (llava.part, llava.name, llava.folder) == ("model", "llava", "resources/llava")
+    assert (llava.repository, llava.revision, llava.converted) == ("a/llava", COMMIT, False)
     # What lies in a folder of the user's own need not be what is pinned.
-    assert (bunny["name"], bunny["revision"]) == ("bunny", None)
-    assert encoder["part"] == "encoder"
-    assert "all-mpnet-base-v2" in str(encoder["folder"])
+    assert (bunny.repository, bunny.revision, bunny.converted) == (None, None, True)
+    assert encoder.part == "encoder"
+    assert "all-mpnet-base-v2" in encoder.folder
 
 
 def test_benchmarks_with_what_is_recorded_of_their_downloads() -> None:

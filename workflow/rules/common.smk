@@ -362,19 +362,19 @@ def main_table(wildcards):
     return "<results>/tables/main.csv" if study.benchmarks else []
 
 
-def sampler_of(preferences):
-    """Return the name of the model that makes the rejected answers of some preferences, if any."""
-    sampler = study.preferences[preferences].sampler
-    return sampler.model if sampler else None
+# No card and no page has a model among its input: one that was removed since would be fetched
+# again, and everything that was made with it would be made anew.
+def origin_of(name, part="model"):
+    """Return what the study knows of a model."""
+    return origins.model_of(study, name, model_of(name), part)
 
 
 def card_files(preferences):
     """Return what a card on some preferences is made from, by name."""
-    part, sampler = study.preferences[preferences], sampler_of(preferences)
+    dataset = study.preferences[preferences].dataset
     return {
         "pairs": f"<results>/preferences/{preferences}/pairs.parquet",
-        "dataset": f"<results>/datasets/{part.dataset}/pairs.parquet",
-        **({"sampler": model_of(sampler)} if sampler else {}),
+        "dataset": f"<results>/datasets/{dataset}/pairs.parquet",
     }
 
 
@@ -392,15 +392,19 @@ def card_arguments(preferences):
         "preferences": preferences,
         "recipe": json.dumps(recipe),
         "dataset_name": part.dataset,
-        "sampler_name": sampler_of(preferences),
+        "sampler": (origin_of(part.sampler.model, "sampler") if part.sampler else None),
         "version": project["project"]["version"],
     }
 
 
 def elsewhere():
-    """Return what is known of the models and benchmarks that were not made here."""
+    """Return what the page says of the models and benchmarks that were not made here."""
     folders = {name: model_of(name) for name in study.models}
-    return origins.models_of(study, folders) + origins.benchmarks_of(study, DOWNLOADS)
+    models = origins.models_of(study, folders)
+    return {
+        "models": json.dumps([one.model_dump() for one in models]),
+        "benchmarks": json.dumps(origins.benchmarks_of(study, DOWNLOADS)),
+    }
 
 
 def runs_and_seeds(pattern, runs=study.runs):

@@ -166,7 +166,9 @@ rule photos:
         arguments=lambda wildcards: flags(
             crops=int(wildcards.crops.split("-")[1]) if wildcards.crops else None
         ),
-        files=[content(f"config/photos/{name}.jsonl") for name in ("pairs", "questions")],
+        files=[
+            content(f"config/photos/{name}.jsonl") for name in ("pairs", "questions")
+        ],
         code=code("photos.py"),
     message:
         "Writing the photographs, a file of every kind"

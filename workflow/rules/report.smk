@@ -150,8 +150,7 @@ rule page:
             ),
             name=study.name,
             comparison=study.comparison(),
-            # No input: models that were removed since would be fetched, and all made of them anew.
-            sources=json.dumps(elsewhere()),
+            **elsewhere(),
             base=study.table.base,
             seed=study.seed,
         ),
@@ -174,7 +173,6 @@ rule page:
 rule published_adapter:
     input:
         unpack(lambda wildcards: card_files(study.runs[wildcards.run].preferences)),
-        model=run_model,
         adapter="<results>/runs/{run}/seed{seed}/adapter",
         run="<results>/runs/{run}/seed{seed}/run.json",
         table=main_table,
@@ -192,19 +190,16 @@ rule published_adapter:
     params:
         arguments=lambda wildcards: flags(
             **card_arguments(study.runs[wildcards.run].preferences),
-            model_name=study.runs[wildcards.run].model,
-            converted=study.models[study.runs[wildcards.run].model].source == "bunny",
+            model=origin_of(study.runs[wildcards.run].model),
             base_run=study.table.base,
         ),
-        files=lambda wildcards, input: flags(
-            table=input.table, sampler=input.get("sampler")
-        ),
+        files=lambda wildcards, input: flags(table=input.table),
         code=code("published_adapter.py"),
     message:
         "Adapter and card of {wildcards.run}, seed {wildcards.seed}, to publish"
     shell:
         'python "$MMPREF"/scripts/published_adapter.py {params.arguments} {params.files}'
-        " --model {input.model} --pairs {input.pairs} --dataset {input.dataset}"
+        " --pairs {input.pairs} --dataset {input.dataset}"
         " --adapter {input.adapter} --run {input.run} --output {output} 2>&1 | tee -i {log}"
 
 
@@ -222,10 +217,9 @@ rule pairs_card:
         runtime=30,
     params:
         arguments=lambda wildcards: flags(**card_arguments(wildcards.preferences)),
-        files=lambda wildcards, input: flags(sampler=input.get("sampler")),
         code=code("pairs_card.py"),
     message:
         "The card of the pairs {wildcards.preferences}"
     shell:
-        'python "$MMPREF"/scripts/pairs_card.py {params.arguments} {params.files}'
+        'python "$MMPREF"/scripts/pairs_card.py {params.arguments}'
         " --pairs {input.pairs} --dataset {input.dataset} --output {output} 2>&1 | tee -i {log}"

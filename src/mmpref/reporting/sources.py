@@ -9,6 +9,7 @@ from typing import Any
 
 from mmpref.files import sha256
 from mmpref.fingerprint import model_identity
+from mmpref.study.origins import ModelOrigin
 
 MANIFEST = "manifest.json"
 ABOUT = "dataset.json"
@@ -49,23 +50,32 @@ class Source:
         return bool(_NON_COMMERCIAL.search(self.licence or ""))
 
 
-def model_source(part: str, folder: str | Path, name: str, converted: bool = False) -> Source:
-    """Return what is known of a model folder; `name` is what the study calls the model.
+def model_source(origin: ModelOrigin, identified: bool = True) -> Source:
+    """Return what the study and the manifest in its folder, if that is still there, say of a model.
 
-    Without a revision, the model is known by `mmpref.fingerprint.model_identity`.
+    When `identified`, one that is not a repository's has the name that the study gives it, and a
+    digest (`mmpref.fingerprint.model_identity`); otherwise what it was made of.
 
     Raises:
         InputError: there are no weights in the folder.
     """
-    known = _read(Path(folder, MANIFEST))
-    revision = known.get("revision")
+    folder = Path(origin.folder)
+    manifest = _read(folder / MANIFEST)
+    name = manifest.get("repository") or origin.repository
+    revision = manifest.get("revision") or origin.revision
+    digest = None
+    if name is None and identified:
+        name, revision = origin.name, None
+        digest = f"mmpref:{model_identity(folder)}" if folder.is_dir() else None
+    licence = manifest.get("licence")
     return Source(
-        part,
-        _named(known, name),
+        origin.part,
+        public(name or manifest.get("source") or origin.name),
         revision,
-        known.get("licence"),
-        None if revision else f"mmpref:{model_identity(folder)}",
-        converted=converted,
+        licence,
+        digest,
+        public(str(folder / MANIFEST)) if licence else None,
+        origin.converted,
     )
 
 
@@ -85,13 +95,17 @@ def file_source(part: str, file: str | Path) -> Source:
     return Source(part, Path(file).name, digest=f"sha256:{sha256(file)}")
 
 
-def sources_of(known: Iterable[Mapping[str, Any]], datasets: Iterable[Path]) -> list[Source]:
+def sources_of(
+    models: Iterable[ModelOrigin],
+    benchmarks: Iterable[Mapping[str, str]],
+    datasets: Iterable[Path],
+) -> list[Source]:
     """Return what went into a study from elsewhere.
 
-    `known` is what `mmpref.study.origins` says of models and benchmarks; the manifest in a model's
-    folder, where it is still there, says more. `datasets` are files `dataset.json`.
+    Models and benchmarks are as `mmpref.study.origins` knows them, `datasets` files `dataset.json`.
     """
-    found = [_of_folder(one) if "folder" in one else Source(**one) for one in known]
+    found = [model_source(one, identified=False) for one in models]
+    found += [Source(**one) for one in benchmarks]
     for file in datasets:
         name = file.parent.name
         for one in _read(file)["origins"]:
@@ -101,19 +115,6 @@ def sources_of(known: Iterable[Mapping[str, Any]], datasets: Iterable[Path]) -> 
                 Source(f"dataset {name}", place, one["revision"], one["licence"], stated_in=said)
             )
     return list(dict.fromkeys(found))
-
-
-def _of_folder(known: Mapping[str, Any]) -> Source:
-    file = Path(known["folder"], MANIFEST)
-    manifest = _read(file)
-    licence = manifest.get("licence")
-    return Source(
-        known["part"],
-        public(_named(manifest, known["name"])),
-        manifest.get("revision") or known.get("revision"),
-        licence,
-        stated_in=public(str(file)) if licence else None,
-    )
 
 
 def public(value: Any) -> Any:
@@ -128,10 +129,6 @@ def public(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return Path(value).name if value.startswith("/") else _PLACE.sub("", value)
-
-
-def _named(manifest: Mapping[str, Any], name: str) -> str:
-    return manifest.get("repository") or manifest.get("source") or name
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -3,12 +3,25 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mmpref.study.parts import Part
 from mmpref.study.study import Study
 
 DOWNLOADS = "src/mmpref/downloads.yaml"
 
-Known = dict[str, str | None]
-"""`part` and `name`, and as far as it is known `revision`, `licence`, `stated_in`, `folder`."""
+
+class ModelOrigin(Part):
+    """What a study knows of a model, whether or not its folder is still there.
+
+    `part` is what it is used as, `repository` its name on the hub, which has it in another form
+    where it is `converted`.
+    """
+
+    part: str
+    name: str
+    folder: str
+    repository: str | None = None
+    revision: str | None = None
+    converted: bool = False
 
 
 def datasets_of(study: Study) -> list[str]:
@@ -19,29 +32,39 @@ def datasets_of(study: Study) -> list[str]:
     return [name for name in study.datasets if name in used]
 
 
-def models_of(study: Study, folders: Mapping[str, str]) -> list[Known]:
+def model_of(study: Study, name: str, folder: str, part: str = "model") -> ModelOrigin:
+    """Return what the study knows of its model `name`, which lies in `folder`."""
+    model = study.models[name]
+    bunny = model.source == "bunny"
+    origin = ModelOrigin(part=part, name=name, folder=folder, converted=bunny)
+    # Of a folder of the user's own only its manifest could say what it holds.
+    if model.source == "hub" or (model.source == "bunny" and not model.folder):
+        return origin.model_copy(
+            update={"repository": model.repository, "revision": model.revision}
+        )
+    return origin
+
+
+def models_of(study: Study, folders: Mapping[str, str]) -> list[ModelOrigin]:
     """Return the models and sentence encoders of a study; `folders` says where the models lie.
 
     What the workflow trains from nothing, the toy model, is not from elsewhere.
     """
     samplers = [part.sampler for part in study.preferences.values() if part.sampler]
     used = {run.model for run in study.runs.values()} | {sampler.model for sampler in samplers}
-    found: list[Known] = []
-    for name, model in study.models.items():
-        if name in used and model.source != "toyworld":
-            # Of a folder of the user's own only its manifest could say what it holds.
-            fetched = model.source == "hub" or (model.source == "bunny" and not model.folder)
-            known = (model.repository, model.revision) if fetched else (name, None)
-            found.append(
-                {"part": "model", "name": known[0], "revision": known[1], "folder": folders[name]}
-            )
+    found = [
+        model_of(study, name, folders[name])
+        for name, model in study.models.items()
+        if name in used and model.source != "toyworld"
+    ]
     encoders = {part.bdhs.encoder_folder for part in study.preferences.values() if part.bdhs}
-    for folder in sorted(filter(None, encoders)):
-        found.append({"part": "encoder", "name": folder, "folder": folder})
-    return found
+    return found + [
+        ModelOrigin(part="encoder", name=folder, folder=folder)
+        for folder in sorted(filter(None, encoders))
+    ]
 
 
-def benchmarks_of(study: Study, downloads: Mapping[str, Mapping[str, Any]]) -> list[Known]:
+def benchmarks_of(study: Study, downloads: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
     """Return the downloads that benchmarks are made from; `downloads` is what DOWNLOADS holds."""
     users: dict[tuple[str, bool], list[str]] = {}
     for name, part in study.benchmarks.items():
