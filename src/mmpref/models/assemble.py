@@ -88,8 +88,12 @@ def assemble(folder: str | Path, package: str, file: str, seed: int) -> None:
 def _origin(package: str) -> dict[str, str | None]:
     """Return what the manifest says of the weights: the package, its version and its licence."""
     try:
-        about = importlib.metadata.metadata(package)
+        about = importlib.metadata.metadata(package).json
     except importlib.metadata.PackageNotFoundError:
         return {"source": package, "revision": None, "licence": None}
-    licence = about.get("License-Expression") or about.get("License")
-    return {"source": about["Name"], "revision": about["Version"], "licence": licence}
+    licence = about.get("license_expression") or about.get("license")
+    return {
+        "source": str(about["name"]),
+        "revision": str(about["version"]),
+        "licence": str(licence) if licence else None,
+    }

@@ -105,7 +105,10 @@ def sources_of(
     Models and benchmarks are as `mmpref.study.origins` knows them, `datasets` files `dataset.json`.
     """
     found = [model_source(one, identified=False) for one in models]
-    found += [Source(**one) for one in benchmarks]
+    found += [
+        Source(one["part"], one["name"], one["revision"], one["licence"], None, one["stated_in"])
+        for one in benchmarks
+    ]
     for file in datasets:
         name = file.parent.name
         for one in _read(file)["origins"]:
