@@ -18,7 +18,7 @@ def main(
     dataset_name: str,
     version: str,
     output: Path,
-    sampler: ModelOrigin | None = None,
+    sampler: str = "",
 ) -> None:
     """Write the card.
 
@@ -34,7 +34,7 @@ def main(
     """
     sources = [
         *data_sources(dataset, dataset_name),
-        *([model_source(sampler)] if sampler else []),
+        *([model_source(ModelOrigin.model_validate_json(sampler))] if sampler else []),
         file_source("pairs", pairs),
     ]
     card = pairs_card(pairs, sources, Recipe(preferences, json.loads(recipe)), version)

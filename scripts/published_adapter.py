@@ -23,7 +23,7 @@ def main(
     output: Path,
     base_run: str,
     table: Path | None = None,
-    sampler: ModelOrigin | None = None,
+    sampler: str = "",
 ) -> None:
     """Write the folder to publish.
 
@@ -45,7 +45,7 @@ def main(
     sources = [
         model_source(model),
         *data_sources(dataset, dataset_name),
-        *([model_source(sampler)] if sampler else []),
+        *([model_source(ModelOrigin.model_validate_json(sampler))] if sampler else []),
         file_source("pairs", pairs),
     ]
     write_adapter(

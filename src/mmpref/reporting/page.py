@@ -225,7 +225,7 @@ def _sampled(name: str, entry: Sampled, seed: int) -> dict[str, Any]:
     places = _drawn(seed, "pairs", name, total=len(entry.pairs), size=_PAIRS)
     return {
         "count": entry.statistics["pairs"],
-        "unfinished": entry.statistics.get("unfinished"),
+        "unfinished": entry.statistics["unfinished"],
         "pairs": [
             {
                 "pair": pair,
