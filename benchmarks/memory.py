@@ -6,14 +6,14 @@ five minutes:
 
     PYTHONPATH=src python benchmarks/memory.py [NUMBER ...]
 
-MB, on two busy cores; of these about 60 are what Arrow takes for a file of any size:
+MB, on two cores; of these about 110 are what Arrow takes for a file of any size:
 
 | pairs | file | write | training | reference | sampling | other image | answers |
 |---|---|---|---|---|---|---|---|
-| 1,000 | 0.09 GB | 72 | 71 | 71 | 71 | 75 | 72 |
-| 4,000 | 0.37 GB | 73 | 69 | 69 | 71 | 75 | 69 |
-| 16,000 | 1.49 GB | 91 | 81 | 81 | 81 | 85 | 76 |
-| 40,000 | 3.73 GB | 128 | 102 | 99 | 101 | 103 | 86 |
+| 1,000 | 0.09 GB | 73 | 125 | 121 | 121 | 126 | 124 |
+| 4,000 | 0.37 GB | 74 | 125 | 125 | 125 | 128 | 124 |
+| 16,000 | 1.49 GB | 91 | 142 | 138 | 138 | 140 | 132 |
+| 40,000 | 3.73 GB | 130 | 173 | 174 | 173 | 176 | 147 |
 """
 
 import argparse
