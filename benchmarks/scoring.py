@@ -17,8 +17,8 @@ from pathlib import Path
 from mmpref.benchmarks.benchmark import named
 from mmpref.language.words import tagged, tokens
 from mmpref.records.items import Item
-from mmpref.scoring.answers import read_answers
 from mmpref.scoring.resources import Resources
+from mmpref.scoring.responses import read_responses
 from mmpref.scoring.verdicts import score, write_scores
 
 CAPTIONS = 20_000
@@ -78,7 +78,7 @@ def main() -> None:
     captions = [
         answer["response"]
         for path in sorted((folder / "pope" / "captions").glob("*.json"))
-        for answer in read_answers(path, official=named("chair").answers)
+        for answer in read_responses(path, official=named("chair").responses)
     ]
     images = named("chair").items(folder / "chair")
     # There are ground truths of fewer images than captions: each image is there several times.

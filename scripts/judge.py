@@ -8,8 +8,8 @@ from mmpref.files import replacing
 from mmpref.progress import say
 from mmpref.records.items import read_items
 from mmpref.scoring import judge as judges
-from mmpref.scoring.answers import read_answers
 from mmpref.scoring.resources import Resources
+from mmpref.scoring.responses import read_responses
 from mmpref.scoring.verdicts import judge_calls
 from mmpref.study.benchmarks import Judge
 
@@ -35,7 +35,7 @@ def main(
         dry_run: only say what it will take
     """
     resources = Resources(folder=data, judge=True, judge_runs=judge_runs)
-    calls, scorer = judge_calls(read_items(items), read_answers(responses), resources, responses)
+    calls, scorer = judge_calls(read_items(items), read_responses(responses), resources, responses)
     settings = judges.judge_settings(judge)
     # Beside the output, which Snakemake would remove with a failed job.
     store = output.with_name(f".{output.name.split('.')[0]}.replies.jsonl")

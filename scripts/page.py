@@ -4,12 +4,16 @@ import importlib.metadata
 import json
 from pathlib import Path
 
+import yaml
+
 from mmpref.cli import run
 from mmpref.records.items import Items
 from mmpref.records.pairs import Pairs
 from mmpref.reporting.figures import palette
 from mmpref.reporting.page import Figures, Sampled, write_page
+from mmpref.reporting.sources import public, sources_of
 from mmpref.reporting.tables import Tables, read_results, read_table, score_file
+from mmpref.study.origins import ModelOrigin
 from mmpref.study.published import Comparison
 from mmpref.study.report import Report
 
@@ -30,6 +34,9 @@ def main(
     bases: str = "{}",
     preferences: tuple[Path, ...] = (),
     trained: tuple[Path, ...] = (),
+    datasets: tuple[Path, ...] = (),
+    models: str = "[]",
+    benchmarks: str = "[]",
     published: Path | None = None,
     comparison: str = "",
 ) -> None:
@@ -49,6 +56,9 @@ def main(
         bases: by run the one it is compared with, as JSON
         preferences: folders of sampled pairs
         trained: a run.json of each trained run
+        datasets: dataset.json of each dataset that is used
+        models: what the study knows of its models, as JSON
+        benchmarks: the downloads that benchmarks are made from, as JSON
         published: published values beside own ones, CSV
         comparison: what is said about them, as JSON
     """
@@ -87,7 +97,10 @@ def main(
         if published
         else None,
         kept_out={name: counts for name, counts in pairs.items() if counts["kept_out"]},
-        study=study,
+        sources=sources_of(
+            [ModelOrigin(**one) for one in json.loads(models)], json.loads(benchmarks), datasets
+        ),
+        study=yaml.safe_dump(public(yaml.safe_load(study)), sort_keys=False),
         versions={package: importlib.metadata.version(package) for package in PACKAGES},
         gallery=settings.gallery,
         failures=settings.failures,

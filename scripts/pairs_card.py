@@ -5,7 +5,9 @@ from pathlib import Path
 
 from mmpref.cli import run
 from mmpref.files import replacing
-from mmpref.reporting.cards import Recipe, data_sources, file_source, model_source, pairs_card
+from mmpref.reporting.cards import Recipe, pairs_card
+from mmpref.reporting.sources import data_sources, file_source, model_source
+from mmpref.study.origins import ModelOrigin
 
 
 def main(
@@ -16,8 +18,7 @@ def main(
     dataset_name: str,
     version: str,
     output: Path,
-    sampler: Path | None = None,
-    sampler_name: str = "",
+    sampler: str = "",
 ) -> None:
     """Write the card.
 
@@ -29,12 +30,11 @@ def main(
         dataset_name: what the study calls it
         version: of mmpref
         output: README.md to write
-        sampler: folder of the model that sampled the rejected answers
-        sampler_name: what the study calls it
+        sampler: the model that made the rejected answers, as JSON
     """
     sources = [
         *data_sources(dataset, dataset_name),
-        *([model_source("sampler", sampler, sampler_name)] if sampler else []),
+        *([model_source(ModelOrigin.model_validate_json(sampler))] if sampler else []),
         file_source("pairs", pairs),
     ]
     card = pairs_card(pairs, sources, Recipe(preferences, json.loads(recipe)), version)

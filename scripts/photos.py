@@ -1,4 +1,4 @@
-"""Rule photos: photographs as files of many kinds, and pairs about them."""
+"""Rule photos: photographs as files of many kinds, with pairs and questions about them."""
 
 from pathlib import Path
 
@@ -6,14 +6,15 @@ from mmpref.cli import run
 from mmpref.records.photos import write_photos
 
 
-def main(pairs: Path, output: Path) -> None:
-    """Write pairs.jsonl and the images it names.
+def main(files: tuple[Path, ...], output: Path, crops: int = 0) -> None:
+    """Write the files and the images they name.
 
     Args:
-        pairs: JSON Lines that name the images
-        output: folder for pairs.jsonl and images/
+        files: JSON Lines that name the images
+        output: folder for the files and images/
+        crops: how many parts of each picture to add
     """
-    write_photos(pairs, output)
+    write_photos(files, output, crops)
 
 
 if __name__ == "__main__":

@@ -4,19 +4,14 @@ import json
 from pathlib import Path
 
 from mmpref.cli import run as call
-from mmpref.reporting.cards import (
-    Recipe,
-    data_sources,
-    file_source,
-    model_source,
-    write_adapter,
-)
+from mmpref.reporting.cards import Recipe, write_adapter
+from mmpref.reporting.sources import data_sources, file_source, model_source
 from mmpref.reporting.tables import read_table
+from mmpref.study.origins import ModelOrigin
 
 
 def main(
-    model: Path,
-    model_name: str,
+    model: ModelOrigin,
     pairs: Path,
     preferences: str,
     recipe: str,
@@ -28,15 +23,12 @@ def main(
     output: Path,
     base_run: str | None = None,
     table: Path | None = None,
-    sampler: Path | None = None,
-    sampler_name: str = "",
-    converted: bool = False,
+    sampler: str = "",
 ) -> None:
     """Write the folder to publish.
 
     Args:
-        model: model folder
-        model_name: what the study calls it
+        model: the model, as JSON
         pairs: pairs.parquet that the run was trained on
         preferences: what the study calls them
         recipe: how they were made, as JSON
@@ -48,14 +40,12 @@ def main(
         output: folder to write
         base_run: the run that this one is compared with
         table: main table of the study, CSV; none where it scores nothing
-        sampler: folder of the model that sampled the rejected answers
-        sampler_name: what the study calls it
-        converted: whether the hub has the model in another form
+        sampler: the model that made the rejected answers, as JSON
     """
     sources = [
-        model_source("model", model, model_name, converted),
+        model_source(model),
         *data_sources(dataset, dataset_name),
-        *([model_source("sampler", sampler, sampler_name)] if sampler else []),
+        *([model_source(ModelOrigin.model_validate_json(sampler))] if sampler else []),
         file_source("pairs", pairs),
     ]
     write_adapter(

@@ -60,19 +60,19 @@ def score(
     from mmpref.records.items import read_items
     from mmpref.scoring import judge as judges
     from mmpref.scoring import verdicts as scoring
-    from mmpref.scoring.answers import read_answers
     from mmpref.scoring.resources import Resources
+    from mmpref.scoring.responses import read_responses
 
     about: dict[str, Any] = {}
     if items:
         questions = read_items(items)
-        responses = read_answers(answers, questions)
+        responses = read_responses(answers, questions)
         entry = named(public) if public else None
     else:
         entry = named(benchmark)
         if not data:
             raise InputError("--data is missing: the folder with the benchmark's files")
-        questions, responses = read_answered(entry, data, answers)
+        questions, responses = items_and_responses(entry, data, answers)
         if images:
             questions = with_images(questions, images)
     if entry and data:
@@ -107,22 +107,22 @@ def score(
     say(scoring.summary(scoring.write_scores(output, table, scores, benchmark, seed, about)))
 
 
-def read_answered(
+def items_and_responses(
     benchmark: Benchmark, folder: Path, answers: Path
 ) -> "tuple[list[Item], list[dict[str, Any]]]":
     """Return a benchmark's items from its data folder, and the answers in a file to them.
 
     Raises InputError when there is no such folder, or a file cannot be read.
     """
-    from mmpref.scoring.answers import read_answers
+    from mmpref.scoring.responses import read_responses
 
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder; give the folder with the benchmark's data")
     if benchmark.subsets:
-        given = read_answers(answers, official=benchmark.answers)
+        given = read_responses(answers, official=benchmark.responses)
         return benchmark.items(folder, images={str(answer["id"]) for answer in given}), given
     items = benchmark.items(folder)
-    given = read_answers(answers, items, benchmark.answers)
+    given = read_responses(answers, items, benchmark.responses)
     check = getattr(benchmark.reader, "other_version", None)
     if problem := check and check(len(items), len(given)):
         raise InputError(f"{answers}: {problem}")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from mmpref.benchmarks.benchmark import named
-from mmpref.commands import read_answered
+from mmpref.commands import items_and_responses
 from mmpref.progress import say
 
 
@@ -56,7 +56,7 @@ def export_answers(
     from mmpref.scoring import harnesses
     from mmpref.scoring.verdicts import paired
 
-    items, responses = read_answered(named(benchmark), data, answers)
+    items, responses = items_and_responses(named(benchmark), data, answers)
     given = paired(items, responses, answers)
-    path = harnesses.export_answers(given, benchmark, format, model, output)
+    path = harnesses.export_responses(given, benchmark, format, model, output)
     say(f"{path}: from {len(given)} answers")

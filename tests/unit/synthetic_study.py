@@ -189,6 +189,7 @@ def sampling_statistics() -> dict[str, object]:
         "pairs": 1000,
         "iterations": {"1": 700, "2": 180, "3": 60, "4": 30, "5": 30},
         "free": 30,
+        "unfinished": 4,
         "similarity": {
             "edges": [round(0.1 * edge, 1) for edge in range(11)],
             "counts": [0, 5, 25, 70, 130, 190, 230, 210, 110, 30],

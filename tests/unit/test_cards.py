@@ -2,33 +2,43 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import peft
 import pytest
+import torch
 import yaml
+from hub_server import COMMIT, serving
 from huggingface_hub import DatasetCard, ModelCard
 from PIL import Image
 
 from mmpref.errors import InputError
 from mmpref.files import sha256
 from mmpref.fingerprint import model_identity
+from mmpref.models import VisionLanguageModel
+from mmpref.models.adapter import save_adapter, with_adapter
 from mmpref.records.pairs import write_pairs
 from mmpref.records.rows import Pair
-from mmpref.reporting.cards import (
-    Recipe,
+from mmpref.reporting.cards import Recipe, pairs_card, write_adapter
+from mmpref.reporting.sources import (
     Source,
     data_sources,
     file_source,
     model_source,
-    pairs_card,
-    write_adapter,
+    public,
+    sources_of,
 )
 from mmpref.reporting.tables import MAIN_COLUMNS
+from mmpref.study.origins import ModelOrigin
+from mmpref.study.runs import Training
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RUN = {
     "name": "mdpo",
     "seed": 2,
@@ -92,7 +102,10 @@ def test_the_model_card(tmp_path: Path, adapter: Path, table: pd.DataFrame) -> N
     assert "Mean over 3 training seeds" in text
     assert r"| pope | gap\|x | – |" in text
     assert "0.70" not in text
-    assert f"| data | openbmb/RLHF-V-Dataset | {COMMIT} | CC BY-NC 4.0 |" in text
+    assert (
+        f"| data | openbmb/RLHF-V-Dataset | {COMMIT} | CC BY-NC 4.0 (**non-commercial**) |" in text
+    )
+    assert f"| model | llava-hf/llava-1.5-7b-hf | {COMMIT} | llama2 |" in text
     weights = sha256(adapter / "adapter_model.safetensors")
     assert f"| this adapter | adapter_model.safetensors |  |  | sha256:{weights} |" in text
     assert "mmpref 0.1.0" in text
@@ -120,6 +133,79 @@ def test_a_local_model_and_no_scores(tmp_path: Path, adapter: Path) -> None:
     assert "## Scores" not in text
     assert 'name = "folder/of/toy"' in text
     assert json.loads((output / "adapter_config.json").read_text())["revision"] is None
+
+
+def origin(folder: Path, name: str) -> ModelOrigin:
+    return ModelOrigin(part="model", name=name, folder=str(folder))
+
+
+@pytest.fixture
+def trained(tmp_path: Path, saved_llava: Path) -> tuple[Path, str]:
+    """The adapter of a tiny model, and what the code that `asked` ends with prints of both."""
+    vlm = VisionLanguageModel.load(saved_llava)
+    training = Training(lora_rank=2, lora_alpha=4, dtype="float32")
+    adapted = with_adapter(vlm, training, seed=0)
+    for name, weights in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.ones_(weights)
+    weights = peft.get_peft_model_state_dict(adapted)
+    save_adapter(tmp_path / "trained", vlm, adapted, weights)
+    output = io.StringIO()
+    with redirect_stdout(output):
+        exec(ASKED, {"model": adapted})
+    return tmp_path / "trained", output.getvalue()
+
+
+ASKED = """
+import torch
+with torch.no_grad():
+    logits = model.eval()(input_ids=torch.tensor([[5, 6, 7, 8]])).logits
+print(round(logits.double().norm().item(), 3))
+"""
+
+
+def code_of(card: str, **folders: Path) -> str:
+    """Return the code block of a card, with the reader's own folders put in."""
+    code = card.split("```python\n")[1].split("```")[0]
+    for name, folder in folders.items():
+        place = f"folder/of/{name.replace('_', '/')}"
+        assert place in code
+        code = code.replace(place, str(folder))
+    assert "folder/of/" not in code
+    return code
+
+
+def test_the_code_of_a_card_loads_the_adapter(
+    tmp_path: Path, saved_llava: Path, trained: tuple[Path, str]
+) -> None:
+    adapter, expected = trained
+    output = tmp_path / "published"
+    write_adapter(output, adapter, RUN, [model_source(origin(saved_llava, "toy"))], RECIPE, "1")
+    code = code_of((output / "README.md").read_text(), toy=saved_llava, this_adapter=output)
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        exec(code + ASKED, {})
+    assert printed.getvalue() == expected
+
+
+def test_the_code_of_a_card_fetches_its_model_from_the_hub(
+    tmp_path: Path, saved_llava: Path, trained: tuple[Path, str]
+) -> None:
+    adapter, expected = trained
+    output = tmp_path / "published"
+    source = Source("model", "example/tiny", COMMIT, "mit")
+    write_adapter(output, adapter, RUN, [source], RECIPE, "1")
+    code = code_of((output / "README.md").read_text(), this_adapter=output)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    with serving() as hub:
+        hub.add("example/tiny", saved_llava)
+        done = subprocess.run(
+            [sys.executable, "-c", code + ASKED],
+            env=own | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+        )
+    assert done.stdout == expected, done.stderr
 
 
 def test_a_converted_model_is_not_loaded_from_its_repository(tmp_path: Path, adapter: Path) -> None:
@@ -155,8 +241,10 @@ def test_the_dataset_card(tmp_path: Path, picture: Callable[..., Image.Image]) -
     assert "sampled by BDHS" in text
     assert f"sha256:{sha256(pairs)}" in text
     assert "alice" not in text
+    noisy = Recipe("noisy", {"bdhs": None, "distortion": {"noise_step": 500}})
+    assert "under a noisy image" in pairs_card(pairs, [], noisy, "0.1.0")
     pairs.write_bytes(b"no parquet")
-    with pytest.raises(InputError, match="cannot be read as Parquet"):
+    with pytest.raises(InputError, match="cannot be read as a Parquet file"):
         pairs_card(pairs, [], RECIPE, "0.1.0")
 
 
@@ -164,12 +252,17 @@ def test_what_is_known_of_models_and_datasets(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"weights")
-    found = model_source("model", model, "mine")
+    found = model_source(origin(model, "mine"))
     assert found == Source("model", "mine", digest=f"mmpref:{model_identity(model)}")
     assert found.repository is None
     manifest = {"repository": "a/b", "revision": COMMIT, "licence": "mit"}
     (model / "manifest.json").write_text(json.dumps(manifest))
-    assert model_source("sampler", model, "mine") == Source("sampler", "a/b", COMMIT, "mit")
+    fetched = model_source(origin(model, "mine"))
+    assert fetched == Source("model", "a/b", COMMIT, "mit", stated_in="manifest.json")
+    removed = origin(tmp_path / "gone", "mine")
+    assert model_source(removed) == Source("model", "mine")
+    pinned = removed.model_copy(update={"repository": "a/b", "revision": COMMIT})
+    assert model_source(pinned) == Source("model", "a/b", COMMIT)
 
     pairs = tmp_path / "pairs.parquet"
     assert data_sources(pairs, "mine") == [Source("data", "mine")]
@@ -179,6 +272,68 @@ def test_what_is_known_of_models_and_datasets(tmp_path: Path) -> None:
     ]
     (tmp_path / "dataset.json").write_text(json.dumps({"origins": origins}))
     assert data_sources(pairs, "mine") == [
-        Source("data", "a/b", COMMIT, "CC BY 4.0"),
-        Source("data", "images"),
+        Source("data", "a/b", COMMIT, "CC BY 4.0", stated_in="dataset.json"),
+        Source("data", "images", stated_in="dataset.json"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("licence", "forbids"),
+    [
+        ("cc-by-nc-4.0", True),
+        ("CC BY-NC 4.0", True),
+        ("code Apache-2.0, data CC BY-NC 4.0", True),
+        ("non-commercial research", True),
+        ("apache-2.0", False),
+        ("NCSA", False),
+        (None, False),
+    ],
+)
+def test_a_licence_says_whether_it_is_non_commercial(licence: str | None, forbids: bool) -> None:
+    assert Source("data", "x", None, licence).non_commercial == forbids
+
+
+def test_the_repository_of_a_pinned_download_is_known() -> None:
+    name = "RLHF-V, openbmb/RLHF-V-Dataset on the dataset hub"
+    assert Source("data", name, COMMIT).repository == "openbmb/RLHF-V-Dataset"
+    assert Source("data", "POPE, RUCAIBox/POPE on GitHub", COMMIT).repository is None
+
+
+def test_places_on_this_machine_stay_private() -> None:
+    said = "RLHF-V, openbmb/RLHF-V-Dataset on the dataset hub, in /home/alice/rlhf_v"
+    assert public(said) == "RLHF-V, openbmb/RLHF-V-Dataset on the dataset hub, in rlhf_v"
+    kept = ["yes / no / both, and/or", "config/published/mdpo.yaml", "https://a.example/b/c"]
+    assert public({"file": "/home/alice/my data/a.jsonl", "kept": kept}) == {
+        "file": "a.jsonl",
+        "kept": kept,
+    }
+
+
+def test_what_went_into_a_study(tmp_path: Path) -> None:
+    model = tmp_path / "llava"
+    model.mkdir()
+    manifest = {"repository": "a/b", "revision": COMMIT, "licence": "mit"}
+    (model / "manifest.json").write_text(json.dumps(manifest))
+    made = tmp_path / "made"
+    made.mkdir()
+    package = {"source": "a-package", "revision": "0.1", "licence": "mit"}
+    (made / "manifest.json").write_text(json.dumps(package))
+    models = [origin(model, "llava"), origin(made, "made"), origin(tmp_path / "gone", "gone")]
+    benchmark = {"part": "benchmark pope", "name": "POPE", "revision": "v1", "licence": "MIT",
+                 "stated_in": "downloads.yaml"}  # fmt: skip
+    about = tmp_path / "datasets" / "mine" / "dataset.json"
+    about.parent.mkdir(parents=True)
+    origins = [
+        {"source": "a/b", "revision": COMMIT, "licence": "CC BY 4.0"},
+        {"source": "/home/alice/pairs.jsonl", "revision": None, "licence": None},
+    ]
+    about.write_text(json.dumps({"origins": origins}))
+    said = "datasets/mine/dataset.json"
+    assert sources_of(models, [benchmark], [about]) == [
+        Source("model", "a/b", COMMIT, "mit", stated_in="manifest.json"),
+        Source("model", "a-package", "0.1", "mit", stated_in="manifest.json"),
+        Source("model", "gone"),
+        Source("benchmark pope", "POPE", "v1", "MIT", stated_in="downloads.yaml"),
+        Source("dataset mine", "a/b", COMMIT, "CC BY 4.0", stated_in=said),
+        Source("dataset mine", "pairs.jsonl"),
     ]

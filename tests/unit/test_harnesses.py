@@ -11,12 +11,12 @@ from mmpref.__main__ import main
 from mmpref.benchmarks.benchmark import named
 from mmpref.errors import InputError
 from mmpref.records.items import Item
-from mmpref.scoring.answers import read_answers
-from mmpref.scoring.harnesses import export_answers
+from mmpref.scoring.harnesses import export_responses
+from mmpref.scoring.responses import read_responses
 from mmpref.scoring.verdicts import paired
 
-POPE = named("pope-coco").answers
-AMBER = named("amber").answers
+POPE = named("pope-coco").responses
+AMBER = named("amber").responses
 SUFFIX = "\nAnswer the question using a single word or phrase."
 
 
@@ -91,10 +91,10 @@ def pope_rows() -> list[dict]:
 def test_vlmevalkit_tables_and_arrays_are_joined_by_index(tmp_path):
     expected = {"3": "No", "1": 'Yes,\nthere "is"\ta one.', "2": ""}
     rows = pope_rows()
-    found = read_answers(tsv(tmp_path / "a.tsv", rows), ONE_SETTING, POPE)
+    found = read_responses(tsv(tmp_path / "a.tsv", rows), ONE_SETTING, POPE)
     assert by_id(found) == expected
     (tmp_path / "a.json").write_text(json.dumps(rows, indent=4))
-    assert read_answers(tmp_path / "a.json", ONE_SETTING, POPE) == found
+    assert read_responses(tmp_path / "a.json", ONE_SETTING, POPE) == found
 
 
 def test_lmms_eval_lines_are_joined_by_question_id(tmp_path):
@@ -103,7 +103,7 @@ def test_lmms_eval_lines_are_joined_by_question_id(tmp_path):
         sampled(1, "1", ONE_SETTING[0].prompt, "yes", resps=[["Yes."]]),  # with a filter
         sampled(2, "2", ONE_SETTING[1].prompt, "No") | {"filtered_resps": "no"},
     ]
-    found = read_answers(jsonl(tmp_path / "a.jsonl", rows), ONE_SETTING, POPE)
+    found = read_responses(jsonl(tmp_path / "a.jsonl", rows), ONE_SETTING, POPE)
     assert by_id(found) == {"3": "No", "1": "Yes.", "2": "no"}
 
 
@@ -114,26 +114,26 @@ def test_amber_is_joined_by_image_and_question_where_the_index_is_another_one(tm
         predicted(2, QUESTIONS[2].prompt, "Yes", image_path="AMBER_1.jpg"),
     ]
     items = [DESCRIPTION, *QUESTIONS]
-    found = read_answers(tsv(tmp_path / "a.tsv", rows), items, AMBER)
+    found = read_responses(tsv(tmp_path / "a.tsv", rows), items, AMBER)
     assert by_id(found) == {"1006": "No", "1005": "Yes", "1007": "Yes"}
     # Without images, a question that is asked once is enough, another one is not.
     for row in rows:
         del row["image_path"]
-    found = read_answers(tsv(tmp_path / "a.tsv", rows[2:]), items, AMBER)
+    found = read_responses(tsv(tmp_path / "a.tsv", rows[2:]), items, AMBER)
     assert by_id(found) == {"1007": "Yes"}
     with pytest.raises(InputError, match=r"row 1 \(id 0, .*may be about 2 items \(1005, 1006\)"):
-        read_answers(tsv(tmp_path / "a.tsv", rows), items, AMBER)
+        read_responses(tsv(tmp_path / "a.tsv", rows), items, AMBER)
 
 
 def test_an_answer_that_may_be_about_several_settings_is_refused(tmp_path):
     rows = [sampled(0, "2", "Is there a car in the image?", "No")]
-    found = read_answers(jsonl(tmp_path / "a.jsonl", rows), SETTINGS, POPE)
+    found = read_responses(jsonl(tmp_path / "a.jsonl", rows), SETTINGS, POPE)
     assert by_id(found) == {"popular/2": "No"}
     rows.append(sampled(1, "1", "Is there a snowboard in the image?", "Yes"))
     with pytest.raises(
         InputError, match=r"a.jsonl: line 2 .*3 items \(random/1, popular/1, adversarial/1\)"
     ):
-        read_answers(jsonl(tmp_path / "a.jsonl", rows), SETTINGS, POPE)
+        read_responses(jsonl(tmp_path / "a.jsonl", rows), SETTINGS, POPE)
 
 
 @pytest.mark.parametrize(
@@ -161,22 +161,22 @@ def test_what_cannot_be_joined_is_named(tmp_path, name, rows, message):
     else:
         jsonl(path, rows)
     with pytest.raises(InputError, match=message):
-        read_answers(path, ONE_SETTING, POPE)
+        read_responses(path, ONE_SETTING, POPE)
 
 
 def test_files_of_other_kinds(tmp_path):
     (tmp_path / "a.xlsx").write_bytes(b"PK")
     with pytest.raises(InputError, match="Excel files are not read; save it as TSV"):
-        read_answers(tmp_path / "a.xlsx", ONE_SETTING, POPE)
+        read_responses(tmp_path / "a.xlsx", ONE_SETTING, POPE)
     (tmp_path / "a.tsv").write_text("index\tprediction\n1\n")
     with pytest.raises(InputError, match="row 1: has not as many fields as the header"):
-        read_answers(tmp_path / "a.tsv", ONE_SETTING, POPE)
+        read_responses(tmp_path / "a.tsv", ONE_SETTING, POPE)
     with pytest.raises(InputError, match="this benchmark has no fixed ones"):
-        read_answers(tsv(tmp_path / "b.tsv", pope_rows()), (), named("chair").answers)
+        read_responses(tsv(tmp_path / "b.tsv", pope_rows()), (), named("chair").responses)
 
 
 def test_missing_answers_are_named(tmp_path):
-    responses = read_answers(tsv(tmp_path / "a.tsv", pope_rows()[:1]), ONE_SETTING, POPE)
+    responses = read_responses(tsv(tmp_path / "a.tsv", pope_rows()[:1]), ONE_SETTING, POPE)
     with pytest.raises(InputError, match=r"2 items without a response \(1, 2\)"):
         paired(ONE_SETTING, responses, "a.tsv")
 
@@ -188,14 +188,14 @@ def test_missing_answers_are_named(tmp_path):
 )
 def test_what_was_written_is_read_again(tmp_path, to, benchmark, items):
     given = [(item, {"id": item.id, "response": f'Yes "{item.id}"\n\t.'}) for item in items]
-    path = export_answers(given, benchmark, to, "org/model", tmp_path)
-    found = read_answers(path, items, named(benchmark).answers)
+    path = export_responses(given, benchmark, to, "org/model", tmp_path)
+    found = read_responses(path, items, named(benchmark).responses)
     assert found == [response for _, response in given]
 
 
 def test_vlmevalkit_columns(tmp_path):
     given = [(item, {"id": item.id, "response": "No"}) for item in [DESCRIPTION, *QUESTIONS]]
-    path = export_answers(given, "amber", "vlmevalkit-tsv", "m", tmp_path)
+    path = export_responses(given, "amber", "vlmevalkit-tsv", "m", tmp_path)
     assert path.name == "m_AMBER.tsv"
     assert path.read_text().splitlines()[:2] == [
         '"index"\t"image_path"\t"question"\t"answer"\t"category"\t"prediction"',
@@ -203,20 +203,22 @@ def test_vlmevalkit_columns(tmp_path):
         '"discriminative-attribute-state"\t"No"',
     ]
     with pytest.raises(InputError, match=r"m_AMBER\.tsv: already exists; remove it"):
-        export_answers(given, "amber", "vlmevalkit-tsv", "m", tmp_path)
+        export_responses(given, "amber", "vlmevalkit-tsv", "m", tmp_path)
     given = [(item, {"id": item.id, "response": "No"}) for item in SETTINGS]
-    path = export_answers(given, "pope-coco", "vlmevalkit-json", "m", tmp_path)
+    path = export_responses(given, "pope-coco", "vlmevalkit-json", "m", tmp_path)
     assert path.name == "m_POPE.json"
     rows = json.loads(path.read_text())
     assert {row["answer"] for row in rows} == {"Yes", "No"}
     assert {row["category"] for row in rows} == {"random", "popular", "adversarial"}
     with pytest.raises(InputError, match="amber: has no question to answer with yes or no"):
-        export_answers([(DESCRIPTION, {"response": "A"})], "amber", "vlmevalkit-tsv", "n", tmp_path)
+        export_responses(
+            [(DESCRIPTION, {"response": "A"})], "amber", "vlmevalkit-tsv", "n", tmp_path
+        )
 
 
 def test_lmms_eval_lines(tmp_path):
     given = [(item, {"id": item.id, "response": "No "}) for item in ONE_SETTING]
-    path = export_answers(given, "pope-coco-popular", "lmms-eval", "org/model", tmp_path)
+    path = export_responses(given, "pope-coco-popular", "lmms-eval", "org/model", tmp_path)
     assert path.parent == tmp_path / "org__model"
     assert path.name.endswith("_samples_pope_coco_popular.jsonl")
     first, second, _ = map(json.loads, path.read_text().splitlines())
@@ -226,7 +228,7 @@ def test_lmms_eval_lines(tmp_path):
     assert second["pope_f1_score"] == {
         "question_id": "2", "score": 1.0, "prediction": "no", "ground_truth": "no"
     }  # fmt: skip
-    path = export_answers([(DESCRIPTION, {"response": "A"})], "amber", "lmms-eval", "m", tmp_path)
+    path = export_responses([(DESCRIPTION, {"response": "A"})], "amber", "lmms-eval", "m", tmp_path)
     row = json.loads(path.read_text())
     assert json.loads(row["target"]) == {"type": "generative", "truth": ["cloud"]}
 

@@ -89,7 +89,7 @@ def test_the_installed_command_explains_itself(command, tmp_path):
 
 def test_scoring_pope_imports_no_model_library():
     code = (
-        "import sys, mmpref.commands, mmpref.scoring.verdicts, mmpref.scoring.answers, "
+        "import sys, mmpref.commands, mmpref.scoring.verdicts, mmpref.scoring.responses, "
         "mmpref.benchmarks.pope.score; "
         "print({'torch', 'transformers', 'nltk', 'sklearn', 'openai'} & set(sys.modules))"
     )

@@ -17,6 +17,7 @@ from mmpref.records.pairs import Pairs
 from mmpref.reporting import figures
 from mmpref.reporting.page import Figures, Sampled, write_page
 from mmpref.reporting.published import beside
+from mmpref.reporting.sources import Source
 from mmpref.reporting.tables import Results, Tables, read_results, summarise
 from mmpref.scoring.verdicts import score
 from mmpref.study.published import Beside, Comparison
@@ -443,3 +444,22 @@ def test_published_numbers_are_shown_with_what_is_not_comparable(content, page, 
     assert "<td>-11.0</td>" in section
     assert "other/score" in section
     assert 'id="published"' not in page.read_text()
+
+
+def test_what_went_in_is_shown_with_its_licence(content, page, tmp_path):
+    sources = [
+        Source("model", "a/b", "0123abc", "apache-2.0", stated_in="manifest.json"),
+        Source("dataset x", "c/<d>", None, "CC BY-NC 4.0", stated_in="dataset.json"),
+        Source("dataset y", "mine.jsonl"),
+    ]
+    write_page(tmp_path / "index.html", **content, sources=sources)
+    text = (tmp_path / "index.html").read_text()
+    section = text[text.index('<section id="sources">') :].partition("</section>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in section.split("<tr>")[2:]]
+    assert rows == [
+        ["model", "a/b", "0123abc", "apache-2.0", "manifest.json"],
+        ["dataset x", "c/&lt;d&gt;", "unknown",
+         '<mark class="hallucinated">CC BY-NC 4.0</mark> non-commercial', "dataset.json"],
+        ["dataset y", "mine.jsonl", "unknown", "unknown", "–"],
+    ]  # fmt: skip
+    assert 'id="sources"' not in page.read_text()

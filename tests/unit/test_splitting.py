@@ -165,6 +165,8 @@ def test_a_single_word_is_sampled_anew(tokenizer):
         ("No", "Yes"),
         ("no, never.", "yes,"),
         ("yes it is", "no"),
+        ("No there is none.", "Yes"),
+        ("No\nIt is not.", "Yes"),
     ],
 )
 def test_yes_and_no_are_swapped_half_of_the_time(tokenizer, text, swapped):
@@ -189,7 +191,11 @@ def test_a_swap_changes_its_own_sentence_alone(tokenizer):
     assert len(seen) == 4
 
 
-@pytest.mark.parametrize("text", ["Nowadays it is.", "Note this.", "It says no.", "Nothing at all"])
+@pytest.mark.parametrize(
+    "text",
+    ["Nowadays it is.", "Note this.", "It says no.", "Nothing at all",
+     "No people are visible.", "no one is here", "No-one is here."],
+)  # fmt: skip
 def test_other_words_are_not_swapped(tokenizer, text):
     assert not any(
         opening.swapped

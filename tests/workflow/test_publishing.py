@@ -1,6 +1,7 @@
 """What is made only when it is asked for: the merged model, the adapter with its card."""
 
 import json
+import shutil
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -36,6 +37,14 @@ def test_adapter_and_pairs_to_publish(copy_of_finished, monkeypatch):
     assert f"{count} preference pairs" in pairs
     for secret in ("secret", str(folder)):
         assert secret not in text + pairs
+
+    # A model that was removed is not made again, nor what was made with it.
+    shutil.rmtree(folder / PUBLISHED)
+    (folder / CARD).unlink()
+    shutil.rmtree(folder / "resources/models/toy")
+    once = {"published_adapter": 1, "pairs_card": 1}
+    assert copy_of_finished.planned(PUBLISHED, CARD) == once
+    copy_of_finished.snakemake(PUBLISHED, CARD)
 
     # Another way to make the tables is another card, and no training.
     with (folder / "src" / "mmpref" / "reporting" / "tables.py").open("a") as edited:

@@ -1,6 +1,7 @@
 """What a change reruns, asked from Snakemake itself."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ MATRIX = {
     "reporting/page.py": {"page", "all"},
     "reporting/page.css": {"page", "all"},
     "reporting/tables.py": REPORT,
+    "reporting/sources.py": {"page", "all"},
     "reporting/published.py": {"published", "page", "all"},
     "benchmarks/yesno/score.py": SCORES,
     "benchmarks/caption/score.py": SCORES,
@@ -66,6 +68,7 @@ MATRIX = {
     "cli.py": set(),
     "study/costs.py": set(),
     "study/report.py": set(),
+    "study/origins.py": set(),
     "study/documentation.py": set(),
 }
 
@@ -136,6 +139,13 @@ def test_outputs_are_whole(finished):
     for run in ("dpo", "mdpo"):
         lines = (finished.folder / f"results/runs/{run}/seed0/metrics.jsonl").read_text()
         assert [json.loads(line)["step"] for line in lines.splitlines()] == [1, 2, 3, 4]
+
+
+def test_the_page_needs_no_model_that_was_removed(copy_of_finished):
+    shutil.rmtree(copy_of_finished.folder / "resources" / "models" / "toy")
+    with (copy_of_finished.folder / "src/mmpref/reporting/page.css").open("a") as edited:
+        edited.write(" ")
+    assert copy_of_finished.planned() == {"page": 1, "all": 1}
 
 
 def test_beta_reruns_the_run_and_what_follows(copy_of_finished):

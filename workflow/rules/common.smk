@@ -17,7 +17,7 @@ from snakemake.logging import logger
 from mmpref.digest import digest
 from mmpref.errors import InputError
 from mmpref.files import sha256
-from mmpref.study import costs
+from mmpref.study import costs, origins
 from mmpref.study.models import families
 from mmpref.study.parts import Part
 from mmpref.study.reference import images_of, stored_for
@@ -419,19 +419,19 @@ def main_table(wildcards):
     return "<results>/tables/main.csv" if study.benchmarks else []
 
 
-def sampler_of(preferences):
-    """Return the name of the model that samples the rejected answers of some preferences, if any."""
-    bdhs = study.preferences[preferences].bdhs
-    return bdhs.model if bdhs else None
+# No card and no page has a model among its input: one that was removed since would be fetched
+# again, and everything that was made with it would be made anew.
+def origin_of(name, part="model"):
+    """Return what the study knows of a model."""
+    return origins.model_of(study, name, model_of(name), part)
 
 
 def card_files(preferences):
     """Return what a card on some preferences is made from, by name."""
-    part, sampler = study.preferences[preferences], sampler_of(preferences)
+    dataset = study.preferences[preferences].dataset
     return {
         "pairs": f"<results>/preferences/{preferences}/pairs.parquet",
-        "dataset": f"<results>/datasets/{part.dataset}/pairs.parquet",
-        **({"sampler": model_of(sampler)} if sampler else {}),
+        "dataset": f"<results>/datasets/{dataset}/pairs.parquet",
     }
 
 
@@ -442,15 +442,25 @@ def card_arguments(preferences):
     recipe = {
         "seed": study.seed,
         "dataset": dataset.model_dump(mode="json", exclude_none=True),
-        "bdhs": part.bdhs.model_dump(mode="json") if part.bdhs else None,
+        **part.model_dump(mode="json", exclude={"dataset"}, exclude_none=True),
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     return {
         "preferences": preferences,
         "recipe": json.dumps(recipe),
         "dataset_name": part.dataset,
-        "sampler_name": sampler_of(preferences),
+        "sampler": (origin_of(part.sampler.model, "sampler") if part.sampler else None),
         "version": project["project"]["version"],
+    }
+
+
+def elsewhere():
+    """Return what the page says of the models and benchmarks that were not made here."""
+    folders = {name: model_of(name) for name in study.models}
+    models = origins.models_of(study, folders)
+    return {
+        "models": json.dumps([one.model_dump() for one in models]),
+        "benchmarks": json.dumps(origins.benchmarks_of(study, DOWNLOADS)),
     }
 
 

@@ -150,23 +150,31 @@ rule bunny_model:
 
 rule photos:
     output:
-        pairs="resources/datasets/photos/pairs.jsonl",
-        images=directory("resources/datasets/photos/images"),
+        pairs="resources/datasets/photos{crops}/pairs.jsonl",
+        questions="resources/datasets/photos{crops}/questions.jsonl",
+        images=directory("resources/datasets/photos{crops}/images"),
     log:
-        "<results>/logs/photos.log",
+        "<results>/logs/photos{crops}.log",
+    wildcard_constraints:
+        crops=r"(-\d+-crops)?",
     conda:
         "../../envs/training.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
     params:
-        pairs=content("config/photos/pairs.jsonl"),
+        arguments=lambda wildcards: flags(
+            crops=int(wildcards.crops.split("-")[1]) if wildcards.crops else None
+        ),
+        files=[
+            content(f"config/photos/{name}.jsonl") for name in ("pairs", "questions")
+        ],
         code=code("photos.py"),
     message:
         "Writing the photographs, a file of every kind"
     shell:
-        'python "$MMPREF"/scripts/photos.py --output $(dirname {output.pairs})'
-        ' --pairs "$MMPREF"/config/photos/pairs.jsonl'
+        'python "$MMPREF"/scripts/photos.py {params.arguments} --output $(dirname {output.pairs})'
+        ' --files "$MMPREF"/config/photos/{{pairs,questions}}.jsonl'
         " 2>&1 | tee -i {log}"
 
 

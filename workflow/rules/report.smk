@@ -133,6 +133,10 @@ rule page:
             for name in SAMPLED
             for file in ("pairs.parquet", "statistics.json")
         ],
+        datasets=[
+            f"<results>/datasets/{name}/dataset.json"
+            for name in origins.datasets_of(study)
+        ],
     output:
         report(
             "<results>/report/index.html",
@@ -155,10 +159,12 @@ rule page:
             ),
             name=study.name,
             comparison=study.comparison(),
+            **elsewhere(),
             bases=json.dumps(study.bases()),
             seed=study.seed,
         ),
         files=lambda wildcards, input: flags(
+            datasets=input.datasets,
             published=input.published,
             trained=input.trained,
             preferences=sorted({os.path.dirname(path) for path in input.preferences}),
@@ -177,7 +183,6 @@ rule page:
 rule published_adapter:
     input:
         unpack(lambda wildcards: card_files(study.runs[wildcards.run].preferences)),
-        model=run_model,
         adapter="<results>/runs/{run}/seed{seed}/adapter",
         run="<results>/runs/{run}/seed{seed}/run.json",
         table=main_table,
@@ -195,19 +200,16 @@ rule published_adapter:
     params:
         arguments=lambda wildcards: flags(
             **card_arguments(study.runs[wildcards.run].preferences),
-            model_name=study.runs[wildcards.run].model,
-            converted=study.models[study.runs[wildcards.run].model].source == "bunny",
+            model=origin_of(study.runs[wildcards.run].model),
             base_run=study.bases().get(wildcards.run),
         ),
-        files=lambda wildcards, input: flags(
-            table=input.table, sampler=input.get("sampler")
-        ),
+        files=lambda wildcards, input: flags(table=input.table),
         code=code("published_adapter.py"),
     message:
         "Adapter and card of {wildcards.run}, seed {wildcards.seed}, to publish"
     shell:
         'python "$MMPREF"/scripts/published_adapter.py {params.arguments} {params.files}'
-        " --model {input.model} --pairs {input.pairs} --dataset {input.dataset}"
+        " --pairs {input.pairs} --dataset {input.dataset}"
         " --adapter {input.adapter} --run {input.run} --output {output} 2>&1 | tee -i {log}"
 
 
@@ -225,10 +227,9 @@ rule pairs_card:
         runtime=30,
     params:
         arguments=lambda wildcards: flags(**card_arguments(wildcards.preferences)),
-        files=lambda wildcards, input: flags(sampler=input.get("sampler")),
         code=code("pairs_card.py"),
     message:
         "The card of the pairs {wildcards.preferences}"
     shell:
-        'python "$MMPREF"/scripts/pairs_card.py {params.arguments} {params.files}'
+        'python "$MMPREF"/scripts/pairs_card.py {params.arguments}'
         " --pairs {input.pairs} --dataset {input.dataset} --output {output} 2>&1 | tee -i {log}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.errors import InputError
-from mmpref.scoring.formats import AnswerFormat
+from mmpref.scoring.formats import ResponseFormat
 from mmpref.study.benchmarks import PACKAGE, module_of
 from mmpref.study.registry import modules
 
@@ -22,8 +22,8 @@ class Benchmark:
 
     `kind` is its folder (with - for _), whose function `items` takes a folder laid out like the
     download `data` (a name in `mmpref/downloads.yaml`), and `options`; `images` names the download
-    with the image files, `answers` says how the official scorer takes answers. Where `subsets` is
-    true, answers about some of the items are a benchmark of their own, as with CHAIR, whose items
+    with the image files, `responses` says how the official scorer takes them. Where `subsets` is
+    true, responses to some of the items are a benchmark of their own, as with CHAIR, whose items
     are whichever COCO images were described. `beside` names a download that is expected in the same
     folder as that of `data`. `nltk`: reading or scoring takes NLTK's data.
     """
@@ -32,7 +32,7 @@ class Benchmark:
     kind: str
     data: str
     images: str
-    answers: AnswerFormat
+    responses: ResponseFormat
     options: Mapping[str, Any] = field(default_factory=dict)
     subsets: bool = False
     beside: str | None = None

@@ -1,13 +1,15 @@
 """A LLaVA put together from a real language model in GGUF and a vision tower without training."""
 
+import importlib.metadata
 import importlib.util
+import json
 from pathlib import Path
 
 import torch
 import transformers
 
 from mmpref.errors import InputError
-from mmpref.files import replacing
+from mmpref.files import MANIFEST, replacing
 
 IMAGE_TOKEN = "<image>"
 IMAGE_SIZE = 112
@@ -78,3 +80,19 @@ def assemble(folder: str | Path, package: str, file: str, seed: int) -> None:
     with replacing(folder) as temporary:
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)
+        text = json.dumps(_origin(package), indent=1)
+        (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def _origin(package: str) -> dict[str, str | None]:
+    """Return what the manifest says of the weights: the package, its version and its licence."""
+    try:
+        about = importlib.metadata.metadata(package).json
+    except importlib.metadata.PackageNotFoundError:
+        return {"source": package, "revision": None, "licence": None}
+    licence = about.get("license_expression") or about.get("license")
+    return {
+        "source": str(about["name"]),
+        "revision": str(about["version"]),
+        "licence": str(licence) if licence else None,
+    }

@@ -4,8 +4,7 @@ A name such as `coffee.gray16.png` says the picture, the kind and the format of 
 """
 
 import json
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from PIL import ExifTags, Image
 
 from mmpref.errors import InputError
 from mmpref.files import replacing
+from mmpref.randomness import generator
 
 SOURCES = {"skimage": "data", "sklearn": "datasets/images"}
 
@@ -39,26 +39,49 @@ KINDS: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def write_photos(pairs: str | Path, folder: str | Path) -> None:
-    """Write `pairs.jsonl`, a copy of `pairs`, and the `images/` it names into `folder`.
+def write_photos(files: Iterable[str | Path], folder: str | Path, crops: int = 0) -> None:
+    """Write files of rows and the `images/` that they name into `folder`.
+
+    Each row is followed by `crops` more, which say the same of a part of the picture that keeps 80
+    to 95 % of either side; `images/3-coffee.webp` is the third of `images/coffee.webp`.
 
     Raises InputError when a package, a picture or a kind does not exist.
     """
     pictures = _pictures()
     with replacing(folder) as temporary:
         (temporary / "images").mkdir(parents=True)
-        for row, line in enumerate(Path(pairs).read_text().splitlines(), 1):
-            name = json.loads(line)["image"]
-            stem, _, kind = Path(name).stem.partition(".")
-            if stem not in pictures or kind not in KINDS:
-                raise InputError(
-                    f"{pairs}, row {row}, image: {name} must be PICTURE[.KIND].FORMAT with a "
-                    f"picture of {', '.join(sorted(pictures))} and a kind of {', '.join(KINDS)}."
-                )
-            with Image.open(pictures[stem]) as picture:
-                image = KINDS[kind](picture)
-                image.save(temporary / name, exif=image.getexif())
-        shutil.copyfile(pairs, temporary / "pairs.jsonl")
+        for file in map(Path, files):
+            lines = []
+            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+                row = json.loads(line)
+                name = Path(row["image"]).name
+                stem, _, kind = Path(name).stem.partition(".")
+                if stem not in pictures or kind not in KINDS:
+                    raise InputError(
+                        f"{file}, row {number}, image: {row['image']} must be "
+                        f"PICTURE[.KIND].FORMAT with a picture of {', '.join(sorted(pictures))} "
+                        f"and a kind of {', '.join(KINDS)}."
+                    )
+                for crop in range(crops + 1):
+                    before = f"{crop}-" if crop else ""
+                    written = {**row, "id": before + row["id"], "image": f"images/{before}{name}"}
+                    lines.append(json.dumps(written, ensure_ascii=False) + "\n")
+                    if (temporary / written["image"]).exists():
+                        continue
+                    with Image.open(pictures[stem]) as picture:
+                        part = _cropped(picture, written["image"]) if crop else picture
+                        image = KINDS[kind](part)
+                        image.save(temporary / written["image"], exif=image.getexif())
+            (temporary / file.name).write_text("".join(lines), encoding="utf-8")
+
+
+def _cropped(picture: Image.Image, name: str) -> Image.Image:
+    """Return a part of a picture, drawn for the file `name`."""
+    draws = generator(0, "photos-crop", name).random((2, 2))
+    sides = np.array(picture.size)
+    kept = np.round(sides * (0.8 + 0.15 * draws[0])).astype(int)
+    start = np.round((sides - kept) * draws[1]).astype(int)
+    return picture.crop((*start.tolist(), *(start + kept).tolist()))
 
 
 def _pictures() -> dict[str, Path]:

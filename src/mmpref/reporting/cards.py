@@ -4,7 +4,7 @@ A card holds settings and names: no keys, no judges' addresses, no places on thi
 """
 
 import json
-import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +15,10 @@ import pandas as pd
 import yaml
 
 from mmpref.errors import InputError
-from mmpref.files import MANIFEST, replacing, sha256
-from mmpref.fingerprint import model_identity
-from mmpref.reporting.tables import with_interval
-
-ABOUT = "dataset.json"
-"""Beside the pairs of a dataset: `origins`, a list of {source, revision, licence}."""
+from mmpref.files import replacing
+from mmpref.records.pairs import Pairs
+from mmpref.reporting.sources import UNKNOWN, Source, file_source, public
+from mmpref.reporting.tables import markdown_table, with_interval
 
 OTHER_LICENCE: dict[str, Any] = {
     "license": "other",
@@ -29,27 +27,12 @@ OTHER_LICENCE: dict[str, Any] = {
 }
 """What was made of several things is under no single licence that a program could name."""
 
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Something that went in: which part it has, where it is from, and what it is known by.
-
-    `converted` says that the hub has it in another form.
-    """
-
-    part: str
-    name: str
-    revision: str | None = None
-    licence: str | None = None
-    digest: str | None = None
-    converted: bool = False
-
-    @property
-    def repository(self) -> str | None:
-        """Its name on the hub, if it comes from there."""
-        return self.name if self.revision and _REPOSITORY.fullmatch(self.name) else None
+SAMPLED = {
+    "bdhs": "The rejected answers were sampled by BDHS (bias-driven hallucination sampling).",
+    "distortion": "The rejected answers are what a model reads in the chosen ones under a noisy "
+    "image, as POVID's are.",
+}
+"""Where rejected answers come from, by the setting that makes them."""
 
 
 @dataclass(frozen=True)
@@ -58,37 +41,6 @@ class Recipe:
 
     preferences: str
     settings: Mapping[str, Any]
-
-
-def model_source(part: str, folder: str | Path, name: str, converted: bool = False) -> Source:
-    """Return what is known of a model folder; `name` is what the study calls the model.
-
-    Without a revision, the model is known by `mmpref.fingerprint.model_identity`.
-
-    Raises:
-        InputError: there are no weights in the folder.
-    """
-    file = Path(folder) / MANIFEST
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    revision = known.get("revision")
-    digest = None if revision else f"mmpref:{model_identity(folder)}"
-    name = known.get("repository") or name
-    return Source(part, name, revision, known.get("licence"), digest, converted)
-
-
-def data_sources(dataset: str | Path, name: str) -> list[Source]:
-    """Return where the pairs of a dataset come from: what `dataset.json` beside them says."""
-    about = Path(dataset).with_name(ABOUT)
-    origins = json.loads(about.read_text(encoding="utf-8"))["origins"] if about.is_file() else []
-    found = [
-        Source("data", _public(one["source"]), one["revision"], one["licence"]) for one in origins
-    ]
-    return found or [Source("data", name)]
-
-
-def file_source(part: str, file: str | Path) -> Source:
-    """Return a file by its name and SHA-256."""
-    return Source(part, Path(file).name, digest=f"sha256:{sha256(file)}")
 
 
 def write_adapter(
@@ -121,7 +73,7 @@ def write_adapter(
     with replacing(output) as temporary:
         temporary.mkdir()
         for file in sorted(Path(adapter).glob("*.safetensors")):
-            (temporary / file.name).write_bytes(file.read_bytes())
+            shutil.copyfile(file, temporary / file.name)
         text = json.dumps(config, indent=2, sort_keys=True)
         (temporary / config_file.name).write_text(text + "\n", encoding="utf-8")
         weights = file_source("this adapter", temporary / "adapter_model.safetensors")
@@ -189,14 +141,9 @@ def pairs_card(pairs: str | Path, sources: Sequence[Source], recipe: Recipe, ver
     Raises:
         InputError: the file cannot be read.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
     from huggingface_hub import DatasetCardData
 
-    try:
-        origins = Counter(pq.read_table(pairs, columns=["source"])["source"].to_pylist())
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{pairs}: cannot be read as Parquet: {error}; make it again") from None
+    origins = Counter(pair.source for pair in Pairs(pairs).without_images())
     name, file = recipe.preferences, Path(pairs).name
     total = origins.total()
     data = DatasetCardData(
@@ -208,10 +155,9 @@ def pairs_card(pairs: str | Path, sources: Sequence[Source], recipe: Recipe, ver
         configs=[{"config_name": "default", "data_files": file}],
         **OTHER_LICENCE,
     )
-    sampled = (
-        "The rejected answers were sampled by BDHS (bias-driven hallucination sampling)."
-        if recipe.settings.get("bdhs")
-        else "The answers are those of the sources."
+    sampled = next(
+        (text for sampler, text in SAMPLED.items() if recipe.settings.get(sampler)),
+        "The answers are those of the sources.",
     )
     counted = "\n".join(f"- {source}: {count:,}" for source, count in sorted(origins.items()))
     parts = [
@@ -260,7 +206,7 @@ def _scores(
     return [
         "## Scores\n\n"
         f"Mean over {seeds} training seed{'' if seeds == '1' else 's'} of this run [95 % bootstrap "
-        "interval over items and seeds].\n\n" + _table(lines)
+        "interval over items and seeds].\n\n" + markdown_table(lines)
     ]
 
 
@@ -281,34 +227,21 @@ def _sources(sources: Iterable[Source]) -> str:
     lines = [["part", "name", "revision", "licence", "digest"], ["---"] * 5]
     for source in sources:
         ours = (source.digest or "").startswith("sha256:")
-        licence = source.licence or ("" if ours else "not stated")
+        licence = source.licence or ("" if ours else UNKNOWN)
+        if source.non_commercial:
+            licence += " (**non-commercial**)"
         lines.append(
             [source.part, source.name, source.revision or "", licence, source.digest or ""]
         )
-    return _table(lines)
-
-
-def _table(lines: Iterable[Sequence[str]]) -> str:
-    return "\n".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
-    )
+    return markdown_table(lines)
 
 
 def _yaml(settings: Mapping[str, Any]) -> str:
-    return f"```yaml\n{yaml.safe_dump(_public(settings), sort_keys=False).rstrip()}\n```"
+    return f"```yaml\n{yaml.safe_dump(public(settings), sort_keys=False).rstrip()}\n```"
 
 
 def _repositories(sources: Iterable[Source]) -> list[str] | None:
     return sorted({source.repository for source in sources if source.repository}) or None
-
-
-def _public(value: Any) -> Any:
-    """Return settings with the last part only of every path that names a place on this machine."""
-    if isinstance(value, Mapping):
-        return {str(key): _public(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_public(one) for one in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _size(count: int) -> str:

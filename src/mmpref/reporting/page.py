@@ -20,6 +20,7 @@ from mmpref.randomness import generator
 from mmpref.records.images import open_image
 from mmpref.records.items import Item, load_image
 from mmpref.records.rows import Pair
+from mmpref.reporting.sources import Source
 from mmpref.reporting.tables import (
     Results,
     Tables,
@@ -71,6 +72,7 @@ def write_page(
     sampled: Mapping[str, Sampled],
     study: str,
     versions: Mapping[str, str],
+    sources: Sequence[Source] = (),
     published: tuple[pd.DataFrame, Comparison] | None = None,
     kept_out: Mapping[str, Mapping[str, int]] | None = None,
     gallery: int = 36,
@@ -78,14 +80,15 @@ def write_page(
 ) -> None:
     """Write the report page to `path`; equal input gives equal bytes.
 
-    `results` and `tables` are those of `reporting.tables`, made with `bases`; `items` are the items
-    of each benchmark in them. Runs are shown by base and in the order of `results`, with `colours`
-    and `labels` (default: the run's name). The gallery shows `gallery` items, spread over the
-    benchmarks and drawn with `seed`, the study's; it shows the answers of each run's first training
-    seed. Of those that are flawed or hard to judge up to `failures` are listed, drawn in the same
-    way. `study` is the study file's text, `versions` what it ran with; `published` is the table of
-    `reporting.published` with what is said about it. `kept_out` has `pairs` of run.json of the runs
-    for which the model could not be given some. Whatever is empty or None has no section.
+    `results` and `tables` are those of `reporting.tables`, made with `bases`; `items` are the
+    items of each benchmark in them. Runs are shown by base and in the order of `results`, with
+    `colours` and `labels` (default: the run's name). The gallery shows `gallery` items, spread
+    over the benchmarks and drawn with `seed`, the study's; it shows the answers of each run's
+    first training seed. Of those that are flawed or hard to judge up to `failures` are listed,
+    drawn in the same way. `study` is the study file's text, `versions` what it ran with, `sources`
+    what went in from elsewhere; `published` is the table of `reporting.published` with what is
+    said about it. `kept_out` has `pairs` of run.json of the runs for which the model could not be
+    given some. Whatever is empty or None has no section.
     Raises InputError when an image that is to be shown cannot be read.
     """
     environment = jinja2.Environment(
@@ -115,6 +118,7 @@ def write_page(
         sampled={name: _sampled(name, entry, seed) for name, entry in sampled.items()},
         gallery=_gallery(results, items, seed, gallery),
         failures=_failures(results, seed, failures),
+        sources=sources,
         published=published and _published(*published),
         kept_out=kept_out,
         study=study,
@@ -254,6 +258,7 @@ def _sampled(name: str, entry: Sampled, seed: int) -> dict[str, Any]:
     places = _drawn(seed, "pairs", name, total=len(entry.pairs), size=_PAIRS)
     return {
         "count": entry.statistics["pairs"],
+        "unfinished": entry.statistics["unfinished"],
         "pairs": [
             {
                 "pair": pair,

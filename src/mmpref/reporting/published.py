@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from mmpref.errors import InputError
-from mmpref.reporting.tables import interval, number
+from mmpref.reporting.tables import interval, markdown_table, number
 from mmpref.study.published import Comparison
 
 COLUMNS = [
@@ -58,21 +58,24 @@ def markdown(rows: pd.DataFrame, comparison: Comparison, labels: Mapping[str, st
     parts += [f"- {name}: {title}" for name, title in comparison.tables.items()]
     for benchmark, of_one in rows.groupby("benchmark", sort=False):
         lines = [
-            "| run | metric | own | published | difference | own change | published change "
-            "| published as |",
-            "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+            [
+                *("run", "metric", "own", "published", "difference"),
+                *("own change", "published change", "published as"),
+            ],
+            ["---", "---", *["---:"] * 5, "---"],
         ]
         for row in of_one.to_dict("records"):
-            cells = (
-                *(labels.get(row["run"], row["run"]), row["metric"]),
-                f"{number(row['own'])} {interval(row['low'], row['high'])}",
-                number(row["published"]),
-                *(number(row[name], signed=True) for name in CHANGES),
-                f"{row['row']}, {row['column']}",
+            lines.append(
+                [
+                    *(labels.get(row["run"], row["run"]), row["metric"]),
+                    f"{number(row['own'])} {interval(row['low'], row['high'])}",
+                    number(row["published"]),
+                    *(number(row[name], signed=True) for name in CHANGES),
+                    f"{row['row']}, {row['column']}",
+                ]
             )
-            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
         remarks = "\n".join(f"- {remark}" for remark in comparison.remarks[str(benchmark)])
-        parts += [f"## {benchmark}", "\n".join(lines), f"Not comparable:\n\n{remarks}"]
+        parts += [f"## {benchmark}", markdown_table(lines), f"Not comparable:\n\n{remarks}"]
     if comparison.left_out:
         parts.append(f"Published, but compared with nothing: {', '.join(comparison.left_out)}.")
     return "\n\n".join(parts) + "\n"

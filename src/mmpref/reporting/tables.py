@@ -201,6 +201,16 @@ def metric_parts(metrics: Iterable[str]) -> dict[str, list[str]]:
     return parts
 
 
+def markdown_table(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows as a Markdown table: the header, how columns are aligned, then the content.
+
+    A pipe in a cell stays a part of its text.
+    """
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows
+    )
+
+
 def number(value: float, signed: bool = False) -> str:
     """Return a metric's value as text: two decimals, one from 10 on, a dash for NaN.
 
@@ -231,6 +241,5 @@ def _grid(rows: pd.DataFrame, value: str, labels: Mapping[str, str]) -> str:
     lines = [["run", *header], ["---", *["---:"] * len(header)]]
     for run, cells in rows.groupby("run", sort=False):
         shown = [with_interval(row, value) for row in cells.to_dict("records")]
-        label = labels.get(str(run), str(run)).replace("|", r"\|")
-        lines.append([label, *shown, *cells[seeds].iloc[0].astype(str)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        lines.append([labels.get(str(run), str(run)), *shown, *cells[seeds].iloc[0].astype(str)])
+    return markdown_table(lines)

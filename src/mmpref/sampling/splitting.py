@@ -14,7 +14,10 @@ _NEVER_LAST = frozenset(
     ["approx", "cf", "dr", "e.g", "i.e", "messrs", "mr", "mrs", "ms", "prof", "st", "vs"]
 )
 _SOMETIMES_LAST = frozenset(["al", "co", "corp", "etc", "inc", "jr", "ltd", "sr"])
-_YES_NO = re.compile(r"(Yes|yes|No|no)\b")
+# As an answer: the "No" of "No people are visible" has no reverse.
+_YES_NO = re.compile(
+    r"[Yy]es\b|[Nn]o(?=\s*(?:\Z|\n|[.,;:!?…–—]|- )|\s+(?:there|it|this|that|the|he|she|they)\b)"
+)
 _SWAPPED = {"Yes": "No", "yes": "no", "No": "Yes", "no": "yes"}
 
 
@@ -87,7 +90,8 @@ def split(tokenizer: Any, answer: str, rng: np.random.Generator) -> list[Opening
     After arXiv 2407.02477 (BDHS), which leaves open where a cut may be. Here a sentence of
     W > 1 words keeps its first 1 to W - 1 words, each number being equally likely; one of one word
     keeps nothing, or its yes or no, which only a swap can change. With probability 0.5, a leading
-    yes becomes a no (or the reverse) before the cut. Without swaps, contexts are nested.
+    yes becomes a no (or the reverse) before the cut; the paper swaps the No of "No people are
+    visible" too, which is no answer. Without swaps, contexts are nested.
 
     Raises:
         InputError: the tokenizer does not tell which characters a token stands for.

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AnswerFormat:
+class ResponseFormat:
     """How an official scorer takes responses; our own lines `{"id", "response"}` always work too.
 
     `layout` is `lines` (an object per line), `array` or `mapping` (of ids to responses); `id` and
@@ -27,4 +27,4 @@ class AnswerFormat:
     questions: bool = False
 
 
-OURS = AnswerFormat()
+OURS = ResponseFormat()

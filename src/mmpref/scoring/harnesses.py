@@ -27,7 +27,7 @@ _POPE = ("accuracy", "precision", "recall", "f1_score", "yes_ratio")
 
 
 @dataclass(frozen=True)
-class Answered:
+class HarnessRow:
     """A row of a harness: its `place` in words, what it says about the item, and the response."""
 
     place: str
@@ -65,7 +65,7 @@ def vlmevalkit_table(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
 
 def harness_rows(
     path: str | Path, rows: Sequence[tuple[str, dict[str, Any]]]
-) -> list[Answered] | None:
+) -> list[HarnessRow] | None:
     """Return what the rows of a harness say; None when they are not those of one.
 
     Raises InputError when a row has no response, or several.
@@ -79,7 +79,7 @@ def harness_rows(
     return None
 
 
-def joined(path: str | Path, rows: Iterable[Answered], items: Sequence[Item]) -> list[str]:
+def joined(path: str | Path, rows: Iterable[HarnessRow], items: Sequence[Item]) -> list[str]:
     """Return the id of the item that each row is about.
 
     Raises InputError, naming the row, when there is none, or several.
@@ -115,12 +115,12 @@ def joined(path: str | Path, rows: Iterable[Answered], items: Sequence[Item]) ->
     return ids
 
 
-def _asks(row: Answered, item: Item) -> bool:
+def _asks(row: HarnessRow, item: Item) -> bool:
     # Harnesses append how to answer.
     return row.question is None or _normal(row.question).startswith(_normal(item.prompt))
 
 
-def _shows(row: Answered, item: Item) -> bool:
+def _shows(row: HarnessRow, item: Item) -> bool:
     image = item.truth.get("image")
     return row.image is None or image is None or _stem(row.image) == _stem(str(image))
 
@@ -133,7 +133,7 @@ def _stem(path: str) -> str:
     return PurePosixPath(path).stem
 
 
-def _vlmevalkit(where: str, place: str, row: dict[str, Any]) -> Answered:
+def _vlmevalkit(where: str, place: str, row: dict[str, Any]) -> HarnessRow:
     response, image = row["prediction"], row.get("image_path")
     if not isinstance(response, str):
         raise InputError(
@@ -142,12 +142,12 @@ def _vlmevalkit(where: str, place: str, row: dict[str, Any]) -> Answered:
         )
     if response.startswith(NO_ANSWER):
         raise InputError(f"{where}: prediction is {NO_ANSWER!r}; let VLMEvalKit answer it again")
-    return Answered(
+    return HarnessRow(
         place, str(row["index"]), _text_or_none(row.get("question")), _text_or_none(image), response
     )
 
 
-def _lmms_eval(where: str, place: str, row: dict[str, Any]) -> Answered:
+def _lmms_eval(where: str, place: str, row: dict[str, Any]) -> HarnessRow:
     # lmms-eval leaves `resps` out where no filter changed them.
     field = "resps" if "resps" in row else "filtered_resps"
     response = row[field]
@@ -161,14 +161,14 @@ def _lmms_eval(where: str, place: str, row: dict[str, Any]) -> Answered:
         raise InputError(
             f"{where}: its metrics have several question_id ({', '.join(sorted(ids))}); keep one"
         )
-    return Answered(place, next(iter(ids), None), _text_or_none(row.get("input")), None, response)
+    return HarnessRow(place, next(iter(ids), None), _text_or_none(row.get("input")), None, response)
 
 
 def _text_or_none(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def export_answers(
+def export_responses(
     given: Sequence[tuple[Item, dict[str, Any]]],
     benchmark: str,
     to: Format,

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from mmpref.errors import InputError
 from mmpref.records.items import Item
 from mmpref.scoring.judge import Call
-from mmpref.scoring.metric import READINGS, Array, Metric, Sums, ratio
+from mmpref.scoring.metric import READINGS, Array, Better, Metric, Sums, ratio
 from mmpref.scoring.resources import Resources
 
 Score = TypeVar("Score")
@@ -34,7 +34,7 @@ class Measure(NamedTuple):
     """
 
     compute: Callable[[Callable[[str], Array]], Array]
-    better: Literal["lower", "higher"] | None
+    better: Better
     meaning: str
     over_runs: Callable[..., Any] = np.nanmean
 

@@ -13,6 +13,7 @@ from mmpref.randomness import generator
 
 Array = NDArray[np.float64]
 Sums = Mapping[str, Array]
+Better = Literal["lower", "higher"] | None
 
 READINGS = {
     "official": "what the benchmark's own scorer prints, its quirks included",
@@ -33,7 +34,7 @@ class Metric:
     """
 
     compute: Callable[[Sums], Array]
-    better: Literal["lower", "higher"] | None
+    better: Better
     meaning: str
 
 
@@ -50,6 +51,11 @@ def ratio(numerator: Array, denominator: Array) -> Array:
     quotient = np.full(np.shape(denominator), np.nan)
     np.divide(numerator, denominator, out=quotient, where=np.asarray(denominator) != 0)
     return quotient
+
+
+def share(part: str, of: str, better: Better, meaning: str) -> Metric:
+    """Return the sum of the column `part` divided by that of the column `of`."""
+    return Metric(lambda sums: ratio(sums[part], sums[of]), better, meaning)
 
 
 def printed(values: Array, digits: int) -> Array:

@@ -17,7 +17,7 @@ from mmpref.errors import InputError
 from mmpref.files import replacing
 from mmpref.records.items import Item, load_image
 from mmpref.scoring.judge import Call
-from mmpref.scoring.metric import READINGS, Metric, bootstrap, estimate, ratio
+from mmpref.scoring.metric import READINGS, Metric, bootstrap, estimate, share
 from mmpref.scoring.resources import Resources
 from mmpref.study.benchmarks import kinds, module_of
 
@@ -57,15 +57,14 @@ def scorer_of(kind: str) -> Any:
 
 # What all public benchmarks have.
 _SHARED = {
-    "unparsed_rate": Metric(
-        lambda sums: ratio(sums["unparsed"], sums["items"]),
+    "unparsed_rate": share(
+        "unparsed",
+        "items",
         "lower",
         "share of items whose response, or the judge's reply to it, could not be parsed",
     ),
-    "readings_differ": Metric(
-        lambda sums: ratio(sums["differs"], sums["items"]),
-        None,
-        "share of items that the two readings judge differently",
+    "readings_differ": share(
+        "differs", "items", None, "share of items that the two readings judge differently"
     ),
     "judge_failures": Metric(
         lambda sums: sums["judge_failures"],

@@ -127,7 +127,7 @@ def _downloads(study: Study) -> Iterator[str]:
         if isinstance(model, HubModel | BunnyModel):
             place = model.folder if isinstance(model, HubModel) else model.checkpoint
             yield line(f"model {name}", str(place), None if parameters is None else 2 * parameters)
-    if any(part.bdhs and part.bdhs.encoder_folder == MPNET for part in study.preferences.values()):
+    if any(part.encoder_folder == MPNET for part in study.preferences.values()):
         yield line("encoder mpnet", MPNET, ENCODER_BYTES)
     by_hand = list[str]()
     for place in _places(study):

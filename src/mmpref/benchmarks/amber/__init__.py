@@ -1,7 +1,7 @@
 """AMBER: descriptions of an image, and yes/no questions about it."""
 
 from mmpref.benchmarks.benchmark import Benchmark
-from mmpref.scoring.formats import AnswerFormat
+from mmpref.scoring.formats import ResponseFormat
 
 _PARTS = ("generative", "discriminative", "existence", "attribute", "relation")
 
@@ -11,7 +11,7 @@ BENCHMARKS = tuple(
         kind="amber",
         data="amber",
         images="amber-images",
-        answers=AnswerFormat(("array",), ("id",)),
+        responses=ResponseFormat(("array",), ("id",)),
         options=options,
         nltk=True,
     )

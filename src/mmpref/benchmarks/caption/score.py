@@ -6,28 +6,32 @@ from mmpref.benchmarks.open.score import form
 from mmpref.benchmarks.open.score import metrics as form_metrics
 from mmpref.language.mentions import find_mentions
 from mmpref.records.items import Item
-from mmpref.scoring.metric import Metric, ratio
+from mmpref.scoring.metric import Metric, share
 from mmpref.scoring.resources import Resources
 
 _METRICS = {
     # AMBER's Hal (arXiv 2311.07397) is the same number under another name.
-    "CHAIRs": Metric(
-        lambda sums: ratio(sums["hallucinated_answers"], sums["items"]),
+    "CHAIRs": share(
+        "hallucinated_answers",
+        "items",
         "lower",
         "share of answers that mention at least one object that is not in the image",
     ),
-    "CHAIRi": Metric(
-        lambda sums: ratio(sums["hallucinated"], sums["mentions"]),
+    "CHAIRi": share(
+        "hallucinated",
+        "mentions",
         "lower",
         "share of object mentions whose object is not in the image",
     ),
-    "Cover": Metric(
-        lambda sums: ratio(sums["covered"], sums["objects"]),
+    "Cover": share(
+        "covered",
+        "objects",
         "higher",
         "share of the objects in the images that the answers mention",
     ),
-    "Cog": Metric(
-        lambda sums: ratio(sums["likely_mentioned"], sums["likely"]),
+    "Cog": share(
+        "likely_mentioned",
+        "likely",
         "lower",
         "share of the likely but absent objects that the answers mention",
     ),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmpref.benchmarks.benchmark import Benchmark
 from mmpref.errors import InputError
-from mmpref.scoring.formats import AnswerFormat
+from mmpref.scoring.formats import ResponseFormat
 
 _IMAGE_ID = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d+)(?:\.(?:jpe?g|png))?")
 
@@ -32,7 +32,7 @@ BENCHMARKS = (
         kind="chair",
         data="chair",
         images="coco-val2014",
-        answers=AnswerFormat(
+        responses=ResponseFormat(
             ("lines", "array", "mapping"),
             ("image_id", "image"),
             ("caption", "text", "answer"),

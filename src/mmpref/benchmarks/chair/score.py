@@ -9,18 +9,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from mmpref.benchmarks.chair.words import Words, official_mentions, read_words
 from mmpref.language.mentions import Mention
 from mmpref.language.words import lemma, singular
 from mmpref.records.items import Item
-from mmpref.scoring.metric import Array, Metric, Sums, printed, ratio
+from mmpref.scoring.metric import Array, Better, Metric, Sums, printed, ratio
 from mmpref.scoring.resources import Resources
 
 # By name: a factor, numerator and denominator ({} is how the reading's columns begin), what is
 # better, and the meaning ({} is a caveat).
-Rates = Mapping[str, tuple[int, str, str, Literal["lower", "higher"] | None, str]]
+Rates = Mapping[str, tuple[int, str, str, Better, str]]
 
 # A word, or a part of a hyphenated one: whether it continues one, its letters up to an apostrophe,
 # and whether it is continued.

@@ -1,7 +1,7 @@
 """LLaVA-Bench, in the wild and COCO: a judge scores an answer beside GPT-4's."""
 
 from mmpref.benchmarks.benchmark import Benchmark
-from mmpref.scoring.formats import AnswerFormat
+from mmpref.scoring.formats import ResponseFormat
 
 BENCHMARKS = tuple(
     Benchmark(
@@ -9,7 +9,7 @@ BENCHMARKS = tuple(
         kind="llava-bench",
         data=f"llava-bench-{version}",
         images=images,
-        answers=AnswerFormat(("lines",), ("question_id",), ("answer", "text")),
+        responses=ResponseFormat(("lines",), ("question_id",), ("answer", "text")),
         options={"version": version},
         judged="always",
     )

@@ -1,7 +1,7 @@
 """MM-Vet: a judge gives each answer 0 to 1."""
 
 from mmpref.benchmarks.benchmark import Benchmark
-from mmpref.scoring.formats import AnswerFormat
+from mmpref.scoring.formats import ResponseFormat
 
 BENCHMARKS = (
     Benchmark(
@@ -9,7 +9,7 @@ BENCHMARKS = (
         kind="mm-vet",
         data="mm-vet",
         images="mm-vet",
-        answers=AnswerFormat(("mapping",)),
+        responses=ResponseFormat(("mapping",)),
         judged="always",
     ),
 )

@@ -1,7 +1,7 @@
 """MMHal-Bench: a judge rates each answer from 0 to 6; in mmhal-v it sees the image."""
 
 from mmpref.benchmarks.benchmark import Benchmark
-from mmpref.scoring.formats import AnswerFormat
+from mmpref.scoring.formats import ResponseFormat
 
 BENCHMARKS = tuple(
     Benchmark(
@@ -9,7 +9,7 @@ BENCHMARKS = tuple(
         kind="mmhal",
         data="mmhal",
         images="mmhal-images",
-        answers=AnswerFormat(("array",), ("image_id",), ("model_answer",)),
+        responses=ResponseFormat(("array",), ("image_id",), ("model_answer",)),
         options={"image_judge": name == "mmhal-v"},
         judged="always",
     )

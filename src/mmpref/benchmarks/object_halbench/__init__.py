@@ -2,7 +2,7 @@
 
 from mmpref.benchmarks.benchmark import Benchmark
 from mmpref.benchmarks.chair import image_id
-from mmpref.scoring.formats import AnswerFormat
+from mmpref.scoring.formats import ResponseFormat
 
 BENCHMARKS = (
     Benchmark(
@@ -10,7 +10,7 @@ BENCHMARKS = (
         kind="object-halbench",
         data="object-halbench",
         images="object-halbench",
-        answers=AnswerFormat(("lines",), ("image_id",), ("answer", "text"), normal_id=image_id),
+        responses=ResponseFormat(("lines",), ("image_id",), ("answer", "text"), normal_id=image_id),
         beside="chair",
         nltk=True,
         judged="optional",

@@ -4,20 +4,16 @@ import re
 from typing import Any
 
 from mmpref.records.items import Item
-from mmpref.scoring.metric import Metric, ratio
+from mmpref.scoring.metric import Metric, share
 from mmpref.scoring.resources import Resources
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 
 _METRICS = {
-    "words": Metric(lambda sums: ratio(sums["words"], sums["items"]), None, "words per answer"),
-    "empty": Metric(
-        lambda sums: ratio(sums["empty"], sums["items"]), "lower", "share of answers with no word"
-    ),
-    "unfinished": Metric(
-        lambda sums: ratio(sums["unfinished"], sums["items"]),
-        "lower",
-        "share of answers cut off by the limit of tokens",
+    "words": share("words", "items", None, "words per answer"),
+    "empty": share("empty", "items", "lower", "share of answers with no word"),
+    "unfinished": share(
+        "unfinished", "items", "lower", "share of answers cut off by the limit of tokens"
     ),
 }
 

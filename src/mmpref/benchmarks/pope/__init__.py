@@ -3,15 +3,15 @@
 from typing import Any
 
 from mmpref.benchmarks.benchmark import Benchmark
-from mmpref.scoring.formats import AnswerFormat
+from mmpref.scoring.formats import ResponseFormat
 
 _SETTINGS = ("random", "popular", "adversarial")
 _SOURCES = (("coco", "coco-val2014"), ("aokvqa", "coco-val2014"), ("gqa", "gqa-images"))
 
 
 def _benchmark(name: str, images: str, data: str = "pope", **options: Any) -> Benchmark:
-    answers = AnswerFormat(("lines",), ("question_id",), ("answer", "text"), questions=True)
-    return Benchmark(name, "pope", data, images, answers, options)
+    responses = ResponseFormat(("lines",), ("question_id",), ("answer", "text"), questions=True)
+    return Benchmark(name, "pope", data, images, responses, options)
 
 
 BENCHMARKS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.benchmarks.benchmark import Benchmark
-from mmpref.scoring.formats import AnswerFormat
+from mmpref.scoring.formats import ResponseFormat
 
 if TYPE_CHECKING:
     from mmpref.records.items import Item
@@ -25,14 +25,14 @@ def _by_image_and_question(items: "Sequence[Item]") -> Callable[[dict[str, Any]]
     return find
 
 
-_TEXTVQA = AnswerFormat(
+_TEXTVQA = ResponseFormat(
     ("lines", "array"), ("question_id",), ("answer", "text"), find=_by_image_and_question
 )
-_VQAV2 = AnswerFormat(("array",), ("question_id",), ("answer",))
+_VQAV2 = ResponseFormat(("array",), ("question_id",), ("answer",))
 
 BENCHMARKS = tuple(
-    Benchmark(version, "vqa", version, images, answers, {"version": version})
-    for version, images, answers in (
+    Benchmark(version, "vqa", version, images, responses, {"version": version})
+    for version, images, responses in (
         ("textvqa", "textvqa-images", _TEXTVQA),
         ("vqav2", "coco-val2014", _VQAV2),
     )

@@ -1,11 +1,10 @@
-"""Yes/no questions about objects, asked as POPE asks them (arXiv 2305.10355)."""
+"""Yes/no questions, those about objects that POPE asks (arXiv 2305.10355) and others."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from mmpref.records.items import SETTINGS, Item
-from mmpref.scoring.metric import Array, Metric, Sums, ratio
+from mmpref.scoring.metric import Array, Metric, Sums, ratio, share
 from mmpref.scoring.resources import Resources
 
 # After (?! are first words that look like an answer and are none.
@@ -37,11 +36,11 @@ def counts(answer: str | None, label: str, reading: str = "") -> dict[str, int]:
 
 
 def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
-    """Return the counts of one answer, overall and under `SETTING/`, all 0 or 1.
+    """Return the counts of one answer, overall and under its `SETTING/` if it has one, all 0 or 1.
 
     `items` (1), `labelled_yes`, those of `counts`, and `unparsed`.
     """
-    answer, label, setting = parse(response), item.truth["label"], item.truth["setting"]
+    answer, label, setting = parse(response), item.truth["label"], item.truth.get("setting")
     columns = {
         "items": 1,
         "labelled_yes": int(label == "yes"),
@@ -50,10 +49,10 @@ def verdict(item: Item, response: str, resources: Resources) -> dict[str, Any]:
     }
     return {
         **columns,
-        **{f"{setting}/{name}": count for name, count in columns.items()},
+        **({f"{setting}/{name}": count for name, count in columns.items()} if setting else {}),
         "flawed": answer != label,
         "note": "neither yes nor no" if answer is None else "right" if answer == label else "wrong",
-        "expected": f"True answer: {label} ({setting})",
+        "expected": f"True answer: {label}" + (f" ({setting})" if setting else ""),
     }
 
 
@@ -76,18 +75,15 @@ def rates(prefix: str = "", reading: str = "") -> dict[str, Metric]:
     items, labelled = f"{prefix}items", f"{prefix}labelled_yes"
     answered, true, correct = (f"{prefix}{name}" for name in counts(None, "", reading))
 
-    def share(of: str, among: str) -> Callable[[Sums], Array]:
-        return lambda sums: ratio(sums[of], sums[among])
-
     def f1(sums: Sums) -> Array:
         return ratio(2 * sums[true], sums[answered] + sums[labelled])
 
-    unparsed = share(f"{prefix}unparsed", items)
+    unparsed = f"{prefix}unparsed"
     return {
-        "accuracy": Metric(share(correct, items), "higher", "share of right answers"),
-        "precision": Metric(share(true, answered), "higher", "share of right ones among yes"),
-        "recall": Metric(share(true, labelled), "higher", "share of present objects seen"),
+        "accuracy": share(correct, items, "higher", "share of right answers"),
+        "precision": share(true, answered, "higher", "share of right ones among yes"),
+        "recall": share(true, labelled, "higher", "share of present objects seen"),
         "F1": Metric(f1, "higher", "harmonic mean of precision and recall"),
-        "yes": Metric(share(answered, items), None, "share of answers that are yes"),
-        "unparsed": Metric(unparsed, "lower", "share of answers neither yes nor no"),
+        "yes": share(answered, items, None, "share of answers that are yes"),
+        "unparsed": share(unparsed, items, "lower", "share of answers neither yes nor no"),
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmpref.errors import InputError
 from mmpref.records.items import Item
-from mmpref.scoring.formats import OURS, AnswerFormat
+from mmpref.scoring.formats import OURS, ResponseFormat
 from mmpref.scoring.harnesses import harness_rows, joined, vlmevalkit_table
 
 _ADVICE = "responses are joined by id, never by their order: give each row an id"
@@ -20,8 +20,8 @@ _LAYOUTS = {
 }
 
 
-def read_answers(
-    path: str | Path, items: Sequence[Item] = (), official: AnswerFormat = OURS
+def read_responses(
+    path: str | Path, items: Sequence[Item] = (), official: ResponseFormat = OURS
 ) -> list[dict[str, Any]]:
     """Return the responses in a file as `{"id", "response", ...}`, both text, in its order.
 
@@ -74,7 +74,7 @@ def read_answers(
     return responses
 
 
-def _id(where: str, row: dict[str, Any], official: AnswerFormat) -> str | None:
+def _id(where: str, row: dict[str, Any], official: ResponseFormat) -> str | None:
     """Return the id of the item that a row is about; None when it has no id."""
     field = next((field for field in (*official.id, "id") if field in row), None)
     if field is None:
@@ -108,7 +108,9 @@ def _check_questions(
         )
 
 
-def _rows(path: str | Path, official: AnswerFormat) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
+def _rows(
+    path: str | Path, official: ResponseFormat
+) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
     """Return the layout of a file, and its rows, each with its place in words."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -139,7 +141,7 @@ def _check_layout(
     path: str | Path,
     layout: str,
     rows: Sequence[tuple[str, dict[str, Any]]],
-    official: AnswerFormat,
+    official: ResponseFormat,
 ) -> None:
     """Raise InputError unless the file is laid out as `official` says, or as ours are."""
     ours = layout == "lines" and all("id" in row and "response" in row for _, row in rows)

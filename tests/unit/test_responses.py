@@ -6,11 +6,11 @@ import pytest
 from mmpref.benchmarks.benchmark import named
 from mmpref.errors import InputError
 from mmpref.records.items import Item
-from mmpref.scoring.answers import AnswerFormat, read_answers
+from mmpref.scoring.responses import ResponseFormat, read_responses
 
-LINES = AnswerFormat(("lines",), ("question_id",), ("answer", "text"), questions=True)
-ARRAY = AnswerFormat(("array",), ("questionId",), ("prediction",))
-MAPPING = AnswerFormat(("mapping",))
+LINES = ResponseFormat(("lines",), ("question_id",), ("answer", "text"), questions=True)
+ARRAY = ResponseFormat(("array",), ("questionId",), ("prediction",))
+MAPPING = ResponseFormat(("mapping",))
 QUESTIONS = [
     Item(str(number), (), f"Is there a {name} in the image?", {"kind": "pope", "image": "a.jpg"})
     for number, name in enumerate(("dog", "cat"), start=1)
@@ -39,15 +39,15 @@ def write(tmp_path, text: str):
         (ARRAY, '{"id": 1, "response": "yes"}\n{"id": 2, "response": ""}'),
         (MAPPING, '{"1": "yes", "2": ""}'),
         (MAPPING, '{"id": "1", "response": "yes"}\n{"id": "2", "response": ""}'),
-        (named("chair").answers, '{"imgToEval": {"a": {"image_id": 1, "caption": "yes"}, '
+        (named("chair").responses, '{"imgToEval": {"a": {"image_id": 1, "caption": "yes"}, '
                                       '"b": {"image_id": "COCO_val2014_000000000002.jpg", '
                                       '"caption": ""}}}'),
-        (named("chair").answers, '[{"id": 7, "image_id": 1, "caption": "yes"}, '
+        (named("chair").responses, '[{"id": 7, "image_id": 1, "caption": "yes"}, '
                                       '{"id": 8, "image_id": 2, "caption": ""}]'),
     ],
 )  # fmt: skip
 def test_layouts_of_official_scorers_and_our_own(tmp_path, official, text):
-    assert read_answers(write(tmp_path, text), QUESTIONS, official) == EXPECTED
+    assert read_responses(write(tmp_path, text), QUESTIONS, official) == EXPECTED
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_layouts_of_official_scorers_and_our_own(tmp_path, official, text):
         (LINES, '{"id": 1, "response": null}', "line 1: response is None, not a text"),
         (LINES, '{"id": 1, "response": ["yes"]}', r"line 1: response is .*, not a text"),
         (LINES, '{"id": 1.5, "response": "yes"}', r"line 1: id is 1\.5; write a number or a text"),
-        (named("chair").answers, '{"image_id": "a.png", "caption": "A dog."}',
+        (named("chair").responses, '{"image_id": "a.png", "caption": "A dog."}',
          "line 1: image_id: 'a.png' is not a COCO image"),
         (replace(LINES, questions=False),
          '{"question": "Is there a dog in the image?", "answer": "yes"}\n'
@@ -80,21 +80,21 @@ def test_layouts_of_official_scorers_and_our_own(tmp_path, official, text):
 def test_what_is_no_answer_is_named(tmp_path, official, text, words):
     path = write(tmp_path, text)
     with pytest.raises(InputError, match=words) as error:
-        read_answers(path, QUESTIONS, official)
+        read_responses(path, QUESTIONS, official)
     assert str(path) in str(error.value)
 
 
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match=r"missing\.json: cannot be read"):
-        read_answers(tmp_path / "missing.json")
+        read_responses(tmp_path / "missing.json")
     (tmp_path / "latin.json").write_bytes(b'{"id": "1", "response": "caf\xe9"}')
     with pytest.raises(InputError, match="is not UTF-8"):
-        read_answers(tmp_path / "latin.json")
+        read_responses(tmp_path / "latin.json")
 
 
 def test_whether_an_answer_ended_is_kept(tmp_path):
     path = write(tmp_path, json.dumps({"id": "1", "response": "a", "ended": False, "prompt": "b"}))
-    assert read_answers(path) == [{"id": "1", "response": "a", "ended": False}]
+    assert read_responses(path) == [{"id": "1", "response": "a", "ended": False}]
 
 
 def test_textvqa_answers_of_llava_are_joined_by_image_and_question(tmp_path):
@@ -114,5 +114,5 @@ def test_textvqa_answers_of_llava_are_joined_by_image_and_question(tmp_path):
         json.dumps({"question_id": image, "prompt": prompt, "text": prompt[:4]}) + "\n"
         for image, prompt in rows
     )
-    answers = read_answers(write(tmp_path, text), items, named("textvqa").answers)
+    answers = read_responses(write(tmp_path, text), items, named("textvqa").responses)
     assert [answer["id"] for answer in answers] == ["2", "1", "0"]
