@@ -333,6 +333,13 @@ def test_pairs_that_do_not_fit_are_kept_out_under_every_image(
         read_reference(files, facts, 7, ALL, False, 2)
 
 
+def test_without_images_the_same_pairs_are_kept_out(tmp_path, saved_llava, pairs_file):
+    texts = Stored(image="none", answers=("chosen", "rejected"), epochs=1, seed=3, **SHORT)
+    compute(tmp_path / "none.parquet", saved_llava, pairs_file, "float32", 3, texts, 1)
+    reasons = pq.read_table(tmp_path / "none.parquet")["kept_out"].to_pylist()
+    assert [number for number, why in enumerate(reasons) if why] == [2, 3, 6]
+
+
 def test_a_reference_with_unfit_pairs_goes_on_to_the_same_bytes(
     tmp_path, saved_llava, pairs_file, monkeypatch
 ):

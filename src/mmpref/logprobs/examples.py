@@ -19,8 +19,8 @@ from mmpref.records.rows import Pair
 
 T = TypeVar("T")
 
-OTHER_IMAGE = "other_image"
-"""The degraded image that is not of the size of the pair's own."""
+OTHER_IMAGE, NO_IMAGE = "other_image", "none"
+"""The degraded images that do not have as many tokens as the pair's own."""
 
 CACHE_BYTES = 10**9
 """Encoded originals kept in memory, on the whole machine."""
@@ -87,9 +87,12 @@ class Examples(Dataset[Example]):
         context = self.processor.context_length
         limit = min(context, self.max_length or context)
         answers = dict.fromkeys([*self.answers, *pair.answers])
+        if set(self.images) == {NO_IMAGE}:
+            pictures = {**pictures, ORIGINAL: [open_image(data) for data in pair.images]}
         example = encode(self.processor, pair, pictures, answers, limit)
+        prompts = {name: example.prompts[name] for name in pictures if name in self.images}
         own = {name: example.answers[name] for name in self.answers}
-        return Example(pair.id, example.prompts, own)
+        return Example(pair.id, prompts, own)
 
 
 def workers_for(device: torch.device) -> int:
