@@ -334,7 +334,7 @@ def test_pairs_that_do_not_fit_are_kept_out_under_every_image(
 
 
 def test_without_images_the_same_pairs_are_kept_out(tmp_path, saved_llava, pairs_file):
-    texts = Stored(image="none", answers=("chosen", "rejected"), epochs=1, seed=3, **SHORT)
+    texts = Stored(image="none", answers=("chosen", "rejected"), epochs=1, seed=3, max_length=70)
     compute(tmp_path / "none.parquet", saved_llava, pairs_file, "float32", 3, texts, 1)
     reasons = pq.read_table(tmp_path / "none.parquet")["kept_out"].to_pylist()
     assert [number for number, why in enumerate(reasons) if why] == [2, 3, 6]
