@@ -12,7 +12,7 @@ import pytest
 STAGES = {
     "Pretraining the toy model": 4.0,
     "Drawing the toy world's pairs": 0.2,
-    "Sampling rejected answers": 4.0,
+    "Making rejected answers": 4.0,
     "Putting the shards": 0.2,
     "Reference log-probabilities of bdhs, image crop": 4.0,
     "Training mdpo": 6.0,
