@@ -46,7 +46,7 @@ def study(objective="mdpo", model=LLAVA, **training):
         (LLAVA, "float32", 1, 3000 + 33905, 1),
         (hub(34_000_000_000), "bfloat16", 1, 3000 + 81600, 2),
         (hub(), "bfloat16", 1, 3000 + 19200, 1),
-        (BunnyModel(source="bunny"), "bfloat16", 1, 3000 + 7649, 1),
+        (BunnyModel(source="bunny"), "bfloat16", 1, 3000 + 7638, 1),
         (hub(72_000_000_000), "bfloat16", 1, 3000 + 172_800, 3),
     ],
 )

@@ -47,7 +47,8 @@ def test_an_objective(checkout):
     assert abs(metrics[0]["loss"] - 3) < 1e-3
     assert {"rewards/chosen@black", "rewards/chosen@crop_0_20", "rewards/margin"} <= set(metrics[0])
     black = pq.read_table(results / "reference/toy/own/black.parquet")
-    assert black.column_names == ["id", "epoch", "sum/chosen", "tokens/chosen", "by_token/chosen"]
+    answer = ["sum/chosen", "tokens/chosen", "by_token/chosen"]
+    assert black.column_names == ["id", "epoch", "kept_out", *answer]
 
     # Another setting, and an edit of the file, train this run anew and nothing else.
     assert checkout.planned(adapter) == {}

@@ -22,8 +22,8 @@ from mmpref.study.study import Study
 
 RATES = Path(__file__).parents[3] / "config" / "rates.yaml"
 BYTES = {"float32": 4, "bfloat16": 2}
-BUNNY_PARAMETERS = 3_186_939_424
-"""Of Bunny-v1.0-3B as a LLaVA."""
+BUNNY_PARAMETERS = 3_182_254_624
+"""Of Bunny-v1.0-3B with its vision tower, counted from the sizes of its files."""
 MASTER_AND_MOMENTS = 12
 """Bytes of the optimiser for each trained parameter: a float32 copy and Adam's two moments."""
 
