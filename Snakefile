@@ -31,3 +31,6 @@ rule all:
     input:
         study_outputs(),
     localrule: True
+
+
+ask_site(workflow.rules)

@@ -22,6 +22,7 @@ from mmpref.study.models import families
 from mmpref.study.parts import Part
 from mmpref.study.reference import images_of, stored_for
 from mmpref.study.runs import IMAGES
+from mmpref.study.site import load as load_site
 from mmpref.study import study as studies
 
 STUDY_FILE = ", ".join(map(str, workflow.configfiles)) or "command line"
@@ -329,9 +330,54 @@ def gpus_of(name):
     return costs.gpus(study.models[name], study.training.dtype)
 
 
+@cache
+def site():
+    """Return the cluster in slurm/site.yaml; none while that is not filled in.
+
+    A run on SLURM ends here without it, before anything is submitted. Snakemake does not say for
+    which executor a dry run is made, so that one goes on.
+    """
+    file = ROOT / "slurm" / "site.yaml"
+    try:
+        found = load_site(file)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+    unfilled = found.unfilled()
+    if not unfilled:
+        return found
+    if workflow.executor_plugin and workflow.executor_plugin.name == "slurm":
+        raise WorkflowError(
+            f"{file}: {', '.join(unfilled)}: still to be filled in; write your site's names there"
+        )
+    return None
+
+
+def ask_site(rules):
+    """Let the jobs of all rules ask for what the site's file says.
+
+    What the command line says of a resource (--default-resources, --set-resources) is there already
+    and stays.
+    """
+    for one in rules:
+        on_gpus = "gres" in one.resources
+        for name in ("slurm_account", "slurm_partition", "qos", "slurm_extra"):
+            one.resources.setdefault(name, of_site(name, on_gpus))
+
+
+def of_site(name, on_gpus):
+    """Return a function of a resource; none for jobs elsewhere."""
+    return lambda wildcards: site().resources(on_gpus)[name] if site() else None
+
+
 def gres(gpus):
-    """Return what SLURM is asked for: so many GPUs on each machine."""
-    return f"gpu:{gpus}"
+    """Return what SLURM is asked for: so many GPUs on each machine, of the site's type."""
+    kind = f"{site().gpu_type}:" if site() and site().gpu_type else ""
+    return f"gpu:{kind}{gpus}"
+
+
+def several_nodes(wildcards, value):
+    """Return `value` for a training on several machines, which then starts its steps itself."""
+    return value if study.runs[wildcards.run].training.nodes > 1 else None
 
 
 def minutes_of(kind, name):

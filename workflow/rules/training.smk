@@ -77,6 +77,12 @@ rule train:
         nodes=lambda wildcards: study.runs[wildcards.run].training.nodes,
         gpus_per_node=lambda wildcards: study.runs[wildcards.run].training.processes,
         gres=lambda wildcards: gres(study.runs[wildcards.run].training.processes),
+        # With `mpi`, the plugin starts no step of one machine around the rule's own srun.
+        mpi=lambda wildcards: several_nodes(wildcards, "srun"),
+        tasks=lambda wildcards: several_nodes(
+            wildcards, study.runs[wildcards.run].training.nodes
+        ),
+        tasks_per_gpu=lambda wildcards: several_nodes(wildcards, 0),
     params:
         arguments=lambda wildcards: flags(
             name=wildcards.run,
