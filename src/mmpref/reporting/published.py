@@ -22,8 +22,7 @@ def beside(main: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
     `main` is the main table. `own`, `low` and `high` are the study's mean and interval in the unit
     of the publication, `difference` is own less published. `change` and `published_change` are the
     differences to the run's base, here and there; NaN where no value of the base is published.
-    Raises InputError when the main table
-    has no such metric.
+    Raises InputError when the main table has no such metric.
     """
     own = main.set_index(["run", "benchmark", "metric"])[["mean", "low", "high"]]
     rows = []

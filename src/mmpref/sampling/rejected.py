@@ -5,9 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from mmpref.records.rows import Candidate, Pair, Quarantined, candidates
-
-SAMPLERS = ("bdhs", "distortion")
-"""What makes rejected answers, by its name in a study: modules of this package."""
+from mmpref.study.preferences import SAMPLERS
 
 
 def with_rejected(pair: Pair, sampler: str, row: dict[str, Any]) -> Pair:

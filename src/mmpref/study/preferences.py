@@ -74,6 +74,10 @@ class Distortion(Part):
     batch_size: Count = Field(16, description="answers read at the same time")
 
 
+SAMPLERS = ("bdhs", "distortion")
+"""What makes rejected answers: settings of `Preferences`, and modules of `mmpref.sampling`."""
+
+
 class Preferences(Part):
     """The pairs a run trains on: a dataset's own, or with rejected answers sampled anew."""
 
@@ -91,7 +95,7 @@ class Preferences(Part):
     @property
     def sampler_name(self) -> str | None:
         """What the study calls it, and its module in `mmpref.sampling`."""
-        return next((name for name in ("bdhs", "distortion") if getattr(self, name)), None)
+        return next((name for name in SAMPLERS if getattr(self, name)), None)
 
     @property
     def encoder_folder(self) -> str | None:

@@ -1,11 +1,12 @@
 """What a cluster calls its account, partitions and GPUs: `slurm/site.yaml`."""
 
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from mmpref.errors import InputError
-from mmpref.study.explanation import did_you_mean, read_yaml, wrong
+from mmpref.study.explanation import explanation, read_yaml, wrong
 from mmpref.study.parts import Part
 
 PLACEHOLDER = "FILL-IN"
@@ -44,13 +45,7 @@ def load(path: Path) -> Site:
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise InputError(f"{path}: has no keys; needed are {', '.join(Site.model_fields)}")
-    for key in data:
-        if key not in Site.model_fields:
-            hint = did_you_mean(str(key), Site.model_fields)
-            raise InputError(
-                f"{path}: {key}: unknown key; {hint}valid are: {', '.join(Site.model_fields)}"
-            )
     try:
         return Site.model_validate(data)
     except ValidationError as error:
-        raise wrong(path, error) from None
+        raise wrong(path, error, partial(explanation, Site)) from None
